@@ -1,0 +1,1 @@
+"""kdumpd: the kernel-dump collector for EVE-OS."""

@@ -1,0 +1,21 @@
+"""The errors that kdumpd raises: a small tree, each with a text fit to be shown as it is."""
+
+
+class KdumpError(Exception):
+    """Base of every error that kdumpd raises on purpose. Its text is one line, without a trailing period."""
+
+
+class ConfigError(KdumpError):
+    """A setting or argument is wrong; the text names the file, the key and the reason."""
+
+
+class StorageError(KdumpError):
+    """The target storage cannot be used; the text says why."""
+
+
+class FormatError(KdumpError):
+    """Bytes are not what their format promises (flattened stream, kdump header, vmcore, record)."""
+
+
+class DumpError(KdumpError):
+    """A dump or log could not be made; the text is the WHY of the reason line."""

@@ -1,0 +1,1 @@
+"""Real kernels that panic in QEMU: image, machine, disk, scenario."""

@@ -1,0 +1,134 @@
+"""One QEMU from power-on to its end: the serial console line by line, and QMP when the guest asks for it."""
+
+import json
+import os
+import selectors
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import attrs
+
+QMP_REQUEST = "vm: qmp "
+
+
+@attrs.frozen(kw_only=True)
+class Line:
+    """A line of the serial console, and how long after power-on it was complete."""
+
+    time_s: float
+    text: str
+
+
+@attrs.frozen(kw_only=True)
+class Hardware:
+    """What the machine is made of. Disks are (serial, file, writable)."""
+
+    memory_bytes: int
+    kernel: Path
+    initramfs: Path
+    command_line: str
+    disks: Sequence[tuple[str, Path, bool]]
+    devices: Sequence[str] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Ending:
+    """The console, and why QEMU ended: its own word (guest-reset, guest-shutdown), or timeout."""
+
+    console: tuple[Line, ...]
+    reason: str
+
+
+def boot(hardware: Hardware, *, limit_s: float, watch: Callable[[Line], None]) -> Ending:
+    """Run a machine until it resets, powers off, or the time is over; `watch` is given each line at once."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs, _start(hardware, theirs) as process:
+        try:
+            theirs.close()
+            return _Session(process, ours, watch).follow(limit_s)
+        finally:
+            process.kill()
+
+
+def _start(hardware: Hardware, qmp: socket.socket) -> subprocess.Popen[bytes]:
+    # no KVM; -no-reboot ends QEMU where the machine would start over; killed with whoever started it
+    return subprocess.Popen(
+        ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64"]
+        + ["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", f"{hardware.memory_bytes}B"]
+        + ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio"]
+        + ["-chardev", f"socket,id=qmp,fd={qmp.fileno()}", "-mon", "chardev=qmp,mode=control"]
+        + [
+            "-kernel",
+            str(hardware.kernel),
+            "-initrd",
+            str(hardware.initramfs),
+            "-append",
+            hardware.command_line,
+        ]
+        + [word for disk in hardware.disks for word in _disk(*disk)]
+        + [word for device in hardware.devices for word in ("-device", device)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        pass_fds=[qmp.fileno()],
+    )
+
+
+def _disk(serial: str, file: Path, writable: bool) -> list[str]:
+    # the host does not crash, so a flush of the guest need not reach the host's disk
+    drive = f"file={file},format=raw,if=none,id={serial},cache=unsafe,readonly={'off' if writable else 'on'}"
+    return ["-drive", drive, "-device", f"virtio-blk-pci,drive={serial},serial={serial}"]
+
+
+class _Session:
+    """What is known of a running QEMU."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], qmp: socket.socket, watch: Callable[[Line], None]
+    ) -> None:
+        self.started_s = time.monotonic()
+        self.process = process
+        self.qmp = qmp
+        self.watch = watch
+        self.console: list[Line] = []
+        self.reason = "unknown"
+        self.partial: dict[int, bytes] = {}
+        self.qmp.sendall(b'{"execute": "qmp_capabilities"}\n')
+
+    def follow(self, limit_s: float) -> Ending:
+        """Read the console and QMP until both are at their end."""
+        assert self.process.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stdout, selectors.EVENT_READ, self._console_line)
+            selector.register(self.qmp, selectors.EVENT_READ, self._qmp_line)
+            while selector.get_map():
+                remaining_s = self.started_s + limit_s - time.monotonic()
+                if remaining_s <= 0:
+                    return Ending(console=tuple(self.console), reason="timeout")
+                for key, _ in selector.select(remaining_s):
+                    if not self._read(key.fd, key.data):
+                        selector.unregister(key.fileobj)
+        return Ending(console=tuple(self.console), reason=self.reason)
+
+    def _read(self, fd: int, take: Callable[[str], None]) -> bool:
+        data = os.read(fd, 65536)
+        *lines, self.partial[fd] = (self.partial.get(fd, b"") + data).split(b"\n")
+        for line in lines:
+            take(line.decode(errors="replace").rstrip("\r"))
+        return bool(data)
+
+    def _console_line(self, text: str) -> None:
+        line = Line(time_s=time.monotonic() - self.started_s, text=text)
+        self.console.append(line)
+        self.watch(line)
+        if text.startswith(QMP_REQUEST):
+            request = {"execute": text.removeprefix(QMP_REQUEST)}
+            self.qmp.sendall(json.dumps(request).encode() + b"\n")
+
+    def _qmp_line(self, text: str) -> None:
+        message = json.loads(text)
+        if message.get("event") == "SHUTDOWN":
+            self.reason = message["data"]["reason"]

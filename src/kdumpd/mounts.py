@@ -1,0 +1,183 @@
+"""The mount table: parsed, searched and watched.
+
+The format is that of ``/proc/[pid]/mountinfo``, proc(5); the kernel writes it in fs/proc_namespace.c,
+``show_mountinfo()``.
+"""
+
+import os
+import re
+import select
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import trio
+from attrs import frozen
+
+from kdumpd.errors import FormatError, StorageError
+
+MOUNTINFO = "/proc/self/mountinfo"
+
+# Fields are separated by exactly one space: a mount made with an empty source leaves an empty field.
+# The optional fields (shared:N, master:N, ...) are any number, ended by a lone hyphen.
+_LINE = re.compile(
+    rb"(?P<mount_id>\d{1,10}) (?P<parent_id>\d{1,10}) (?P<device>\d{1,10}:\d{1,10})"
+    rb" (?P<root>[^ ]+) (?P<mountpoint>/[^ ]*) (?P<options>[^ ]+)(?: (?!- )[^ ]+)* -"
+    rb" (?P<filesystem>[^ ]+) (?P<source>[^ ]*) (?P<super_options>.*)",
+    re.DOTALL,
+)
+_ESCAPE = re.compile(rb"\\([0-3][0-7]{2})")
+
+
+@frozen(kw_only=True)
+class Mount:
+    """One mount. Paths are as the process sees them whose table it is."""
+
+    mount_id: int
+    parent_id: int
+    device: str
+    """``major:minor`` in decimal, ``253:1``."""
+    root: str
+    """The part of the file system that is mounted; other than ``/`` for a bind mount or subvolume."""
+    mountpoint: str
+    options: frozenset[str]
+    """Options of this mount alone."""
+    filesystem: str
+    source: str
+    super_options: frozenset[str]
+    """Options of the file system, which all its mounts share."""
+
+    @property
+    def read_only(self) -> bool:
+        """Whether this mount or the file system under it is read-only."""
+        return "ro" in self.options or "ro" in self.super_options
+
+
+def parse_mountinfo(data: bytes) -> tuple[Mount, ...]:
+    """Read a whole mount table, in its order.
+
+    Raises:
+        FormatError: a line is not as proc(5) says, or the last one is cut short.
+    """
+    *lines, rest = data.split(b"\n")
+    if rest:
+        raise FormatError(f"mount table: line {len(lines) + 1} is cut short")
+    return tuple(_parse_line(number, line) for number, line in enumerate(lines, start=1))
+
+
+def _parse_line(number: int, line: bytes) -> Mount:
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise FormatError(f"mount table: line {number} is not a mount")
+    return Mount(
+        mount_id=int(match["mount_id"]),
+        parent_id=int(match["parent_id"]),
+        device=match["device"].decode("ascii"),
+        root=_unescape(match["root"]),
+        mountpoint=_unescape(match["mountpoint"]),
+        options=_options(match["options"]),
+        filesystem=_unescape(match["filesystem"]),
+        source=_unescape(match["source"]),
+        super_options=_options(match["super_options"]),
+    )
+
+
+def _options(field: bytes) -> frozenset[str]:
+    # Split first: a comma inside an option (overlay's lowerdir) is itself escaped.
+    return frozenset(_unescape(option) for option in field.split(b","))
+
+
+def _unescape(field: bytes) -> str:
+    # A backslash that starts no octal escape stays: some file systems write their options unescaped.
+    return os.fsdecode(_ESCAPE.sub(lambda escape: bytes([int(escape[1], 8)]), field))
+
+
+def find_mount(table: Sequence[Mount], mountpoint: str) -> Mount | None:
+    """Find the mount that a lookup of this path arrives in, if something is mounted exactly there.
+
+    Of several stacked mounts that is the last on top. A mount below a directory that was mounted over
+    later is hidden and not found. Nothing covers ``/``: a lookup starts in the root mount itself and does
+    not climb onto what was mounted over it (fs/namei.c, ``nd_jump_root()``). Links are not followed.
+    """
+    names = [name for name in mountpoint.split("/") if name]
+    by_place = {(mount.parent_id, mount.mountpoint): mount for mount in table}
+    found, mount_id = _root(table)
+    for length in range(1, len(names) + 1):
+        place = "/" + "/".join(names[:length])
+        found = None
+        # pop, not get: a table in which mounts are each other's parents must not hold us for ever.
+        while mount := by_place.pop((mount_id, place), None):
+            found, mount_id = mount, mount.mount_id
+    return found
+
+
+def _root(table: Sequence[Mount]) -> tuple[Mount | None, int]:
+    """The mount at ``/`` and its id; after a chroot into a plain directory only the id is known."""
+    listed = {mount.mount_id for mount in table}
+    tops = [mount for mount in table if mount.parent_id not in listed or mount.parent_id == mount.mount_id]
+    for mount in tops:
+        if mount.mountpoint == "/":
+            return mount, mount.mount_id
+    return None, tops[0].parent_id if tops else 0
+
+
+def read_mounts(path: str = MOUNTINFO) -> tuple[Mount, ...]:
+    """Read the mount table as it is now.
+
+    Raises:
+        StorageError: the file cannot be read.
+        FormatError: it is not a mount table.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror}") from error
+    return parse_mountinfo(data)
+
+
+async def watch_mounts(
+    tick: Callable[[], None],
+    *,
+    path: str = MOUNTINFO,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> NoReturn:
+    """Call ``tick`` after every change of the mount table; made for ``nursery.start``.
+
+    When ``start`` returns, the watch is on: a table read after that, and again after each tick, is never
+    stale. Changes close together may share a tick.
+
+    Args:
+        tick: must not wait, and must not run the reader itself: it wakes another task, such as by
+            ``send_nowait`` to a memory channel of size 1.
+        path: the table to watch, a ``/proc/[pid]/mountinfo``.
+        task_status: given by ``nursery.start``.
+
+    Raises:
+        StorageError: the table cannot be watched.
+    """
+    with _changes(path) as changes:
+        task_status.started()
+        while True:
+            # wait_readable polls the inner epoll once more when it arms, and that swallows a change that
+            # came since the last wake-up. No checkpoint between tick and arming, so the reader that tick
+            # woke runs after the arming, and sees that change too.
+            await trio.lowlevel.wait_readable(changes)
+            tick()
+
+
+@contextmanager
+def _changes(path: str) -> Iterator[select.epoll]:
+    """An epoll that is readable once after each change (fs/proc_namespace.c, ``mounts_poll()``).
+
+    The table itself is always readable; only its priority and error conditions tell of a change, and trio
+    waits for neither. The epoll holds them, and trio can wait for the epoll.
+    """
+    with ExitStack() as stack:
+        try:
+            table = stack.enter_context(open(path, "rb", buffering=0))
+            changes = stack.enter_context(select.epoll())
+            changes.register(table, select.EPOLLPRI | select.EPOLLERR)
+        except OSError as error:
+            raise StorageError(f"{path} cannot be watched: {error.strerror}") from error
+        yield changes

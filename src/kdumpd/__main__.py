@@ -1,0 +1,5 @@
+"""``python -m kdumpd``."""
+
+from kdumpd.cli import main
+
+main()

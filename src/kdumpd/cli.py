@@ -1,0 +1,125 @@
+"""Arguments and exit codes. The only place that exits; what a command needs is imported when it runs."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from kdumpd.errors import KdumpError
+from kdumpd.version import __version__
+
+if TYPE_CHECKING:
+    from kdumpd.config import Config
+
+OK: Final = 0
+DEGRADED: Final = 1
+WRONG: Final = 2
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit."""
+    try:
+        code = _run(_parser().parse_args(argv))
+    except KdumpError as error:
+        print(f"kdumpd: {error}", file=sys.stderr)
+        code = WRONG
+    except BrokenPipeError:
+        # The reader of our output is gone; nothing is left to say, also not at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = DEGRADED
+    except Exception as error:
+        print(f"kdumpd: internal error: {type(error).__name__}: {error}", file=sys.stderr)
+        code = DEGRADED
+    sys.exit(code)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="kdumpd", description="Kernel-dump collector for EVE-OS.")
+    parser.add_argument("--version", action="version", version=f"kdumpd {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="collect the crash of a capture kernel, then restart")
+    run.add_argument("--config", type=Path, metavar="FILE", help="default: /etc/kdumpd.toml if it is there")
+    run.add_argument(
+        "--no-reboot",
+        action="store_true",
+        help="do everything but unmount and restart; exit 0 complete, 1 not",
+    )
+    run.set_defaults(handler=_run_command)
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    code: int = arguments.handler(arguments)
+    return code
+
+
+def _run_command(arguments: argparse.Namespace) -> int:
+    config = _config_for_run(arguments)
+    if not Path(config.vmcore.path).exists():
+        print(f"kdumpd: no {config.vmcore.path}: not a capture kernel, nothing to collect")
+        return OK
+    with suppress(OSError):  # be the last process that the OOM killer takes
+        Path("/proc/self/oom_score_adj").write_text("-1000")
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    if arguments.no_reboot:
+        return _supervise(config, reboot=False)
+    from kdumpd.reboot import restart
+
+    try:
+        return _supervise(config, reboot=True)
+    finally:
+        # Whatever happened above, also a bug of ours: the machine comes back.
+        print(f"kdumpd: the restart failed: {restart(config.reboot.method)}", file=sys.stderr)
+
+
+def _config_for_run(arguments: argparse.Namespace) -> "Config":
+    """The configuration; in a real capture kernel a wrong one is said and the defaults are used.
+
+    Nobody is there to mend it, and a crash that is not collected for a typing error is lost.
+    """
+    from kdumpd.config import Config, load_config
+
+    try:
+        return load_config(arguments.config)
+    except KdumpError as error:
+        config = Config()
+        if arguments.no_reboot or not Path(config.vmcore.path).exists():
+            raise
+        print(f"kdumpd: {error}: using the defaults", file=sys.stderr)
+        return config
+
+
+def _supervise(config: "Config", *, reboot: bool) -> int:
+    """Run the supervisor; SIGTERM and SIGINT cut the dump short, and what is there is made durable."""
+    import trio
+
+    from kdumpd.ending import describe_only, restart_machine
+    from kdumpd.supervisor import supervise
+
+    async def run() -> int:
+        code = DEGRADED
+        with (
+            trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
+            trio.CancelScope() as work,
+        ):
+            async with trio.open_nursery() as nursery:
+
+                async def cancel_on_signal() -> None:
+                    await anext(aiter(signals))
+                    work.cancel()
+
+                nursery.start_soon(cancel_on_signal)
+                outcome = await supervise(
+                    config,
+                    finish=restart_machine if reboot else describe_only,
+                    on_deadline=None if reboot else lambda: os._exit(DEGRADED),
+                )
+                code = OK if outcome.complete else DEGRADED
+                nursery.cancel_scope.cancel()
+        return code
+
+    return trio.run(run)

@@ -1,0 +1,223 @@
+"""Task 2 of a run: the log into memory at once; then, on storage that is ready, log, verdict and dump.
+
+Cheap evidence comes first, and each step is durable before the next begins: a power cut in the middle
+of the dump leaves the log and reason files that tell the truth.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from kdumpd import dump, makedumpfile
+from kdumpd.config import Config
+from kdumpd.crashfolder import CrashFolder
+from kdumpd.crashlog import read_log
+from kdumpd.dump import Dump, Verdict
+from kdumpd.errors import DumpError, FormatError, KdumpError, StorageError
+from kdumpd.evidence import Evidence
+from kdumpd.machine import Machine
+from kdumpd.panic import find_panic
+from kdumpd.process import run
+from kdumpd.storage import Storage
+from kdumpd.watchdog import Lease
+
+_PROBE_S: Final = 10.0
+_PROGRESS_S: Final = 5.0
+
+
+class Collector:
+    """Collects one crash.
+
+    Args:
+        config: the settings.
+        machine: the machine to run on.
+        evidence: what is known; filled in here.
+        lease: renewed while work advances.
+        say: puts a line on the console.
+        why_cancelled: the words for a dump that a cancel cut short.
+
+    Attributes:
+        log_read: set when the log is in memory, or is known not to be had.
+        crashes: the crash folder, once storage is ready.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        machine: Machine,
+        evidence: Evidence,
+        lease: Lease,
+        say: Callable[[str], None],
+        why_cancelled: Callable[[], str],
+    ) -> None:
+        self.log_read = trio.Event()
+        self.crashes: CrashFolder | None = None
+        self._config = config
+        self._machine = machine
+        self._evidence = evidence
+        self._lease = lease
+        self._say = say
+        self._why_cancelled = why_cancelled
+        self._capabilities: makedumpfile.Capabilities | None = None
+        self._survey: makedumpfile.PageReport | None = None
+
+    def warn(self, text: str) -> None:
+        """Note a warning and say it."""
+        self._evidence.warn(text)
+        self._say(text)
+
+    async def read_crash(self) -> None:
+        """Take VMCOREINFO and the log out of the vmcore; no storage is needed."""
+        try:
+            with self._evidence.phase("log"):
+                await self._read_vmcoreinfo()
+                self._evidence.log = await read_log(
+                    self._machine,
+                    program=self._config.dump.makedumpfile,
+                    vmcore=self._config.vmcore.path,
+                )
+            for warning in self._evidence.log.warnings:
+                self.warn(warning)
+            self._evidence.panic = find_panic(self._evidence.log.data)
+        finally:
+            self.log_read.set()
+
+    async def _read_vmcoreinfo(self) -> None:
+        try:
+            self._evidence.info = await self._machine.in_thread(
+                self._machine.vmcoreinfo, self._config.vmcore.path
+            )
+        except FormatError as error:
+            self.warn(str(error))
+
+    async def prepare(self) -> None:
+        """Use the wait for storage: learn makedumpfile's abilities and count the pages by class."""
+        if not self._config.dump.enabled:
+            return
+        try:
+            await self._probe()
+            self._survey = await dump.survey(self._machine, self._config.dump, self._config.vmcore.path)
+        except DumpError as error:
+            self.warn(str(error))
+
+    async def _probe(self) -> makedumpfile.Capabilities:
+        if self._capabilities is None:
+            program = self._config.dump.makedumpfile
+            with trio.move_on_after(_PROBE_S):
+                finished = await run(self._machine.spawn, makedumpfile.version_argv(program))
+                self._capabilities = makedumpfile.parse_version(finished.messages)
+                self._evidence.tools["makedumpfile"] = self._capabilities.version
+        if self._capabilities is None:
+            raise DumpError(f"{self._config.dump.makedumpfile} -v hangs")
+        return self._capabilities
+
+    async def save(self, storage: Storage) -> None:
+        """Put everything on storage: the log, a provisional verdict, the dump."""
+        self.crashes = CrashFolder(storage, self._config, self._machine)
+        why_no_dump = await self._open(self.crashes)
+        await self._save_log(self.crashes)
+        self._evidence.dump = Verdict(
+            state="none", why=why_no_dump or "the machine went down while the dump was written"
+        )
+        await self._commit(self.crashes)
+        if why_no_dump is None and self._evidence.dump_wanted:
+            await self._take_dump(self.crashes)
+
+    async def _open(self, crashes: CrashFolder) -> str | None:
+        """Open the crash folder; returns why there can be no dump, or None."""
+        evidence, loop = self._evidence, self._config.crash_loop
+        with evidence.phase("room"):
+            try:
+                arrived = await crashes.open(evidence.crash_time_s)
+            except StorageError as error:
+                self.warn(str(error))
+                return str(error)
+        evidence.stamp = arrived.stamp
+        if arrived.left_over:
+            self.warn(f"an earlier run was cut off; removed {', '.join(arrived.left_over)}")
+        if 0 < loop.dumps <= arrived.recent_dumps:
+            return f"crash loop: {arrived.recent_dumps} dumps within {loop.window_s:g} s"
+        return None
+
+    async def _save_log(self, crashes: CrashFolder) -> None:
+        evidence, name = self._evidence, f"dmesg-{self._evidence.stamp}.log"
+        if not evidence.log.data or crashes.folder is None:
+            return
+        with evidence.phase("log file"):
+            try:
+                await crashes.write(name, evidence.log.data)
+                evidence.log_name = name
+            except StorageError as error:
+                self.warn(f"the log was not saved: {error}")
+
+    async def _commit(self, crashes: CrashFolder) -> None:
+        with self._evidence.phase("reasons"):
+            try:
+                await crashes.commit(self._evidence)
+            except StorageError as error:
+                self.warn(f"the reasons were not written: {error}")
+
+    async def _take_dump(self, crashes: CrashFolder) -> None:
+        try:
+            taking = await self._begin(crashes)
+        except KdumpError as error:
+            self._evidence.dump = Verdict(state="none", why=str(error))
+            return
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._report_progress, taking)
+                with self._evidence.phase("dump"):
+                    await taking.take()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._evidence.dump = taking.verdict
+
+    async def _begin(self, crashes: CrashFolder) -> Dump:
+        assert crashes.folder is not None
+        settings = self._config.dump
+        limit = await crashes.limit()
+        compression, warning = makedumpfile.choose_compression(settings.compression, await self._probe())
+        if warning:
+            self.warn(warning)
+        return Dump(
+            folder=crashes.folder,
+            name=self._evidence.dump_name,
+            settings=settings,
+            machine=self._machine,
+            vmcore=self._config.vmcore.path,
+            compression=compression,
+            limit=limit,
+            survey=self._survey,
+            advance=lambda: self._lease.renew(settings.stall_s),
+            interrupted=self._why_cancelled,
+        )
+
+    async def _report_progress(self, taking: Dump) -> None:
+        while True:
+            await trio.sleep(_PROGRESS_S)
+            self._say(taking.progress().line())
+
+    async def settle(self) -> None:
+        """Commit the final verdict and the record."""
+        if self.crashes is None:
+            return
+        if self.crashes.folder is not None:
+            await self._release(self.crashes)
+        await self._commit(self.crashes)
+        await self._write_record(self.crashes)
+
+    async def _release(self, crashes: CrashFolder) -> None:
+        try:
+            await crashes.release()
+        except StorageError as error:
+            self.warn(str(error))
+
+    async def _write_record(self, crashes: CrashFolder) -> None:
+        if crashes.folder is None:
+            return
+        try:
+            await crashes.write(f"crash-{self._evidence.stamp}.json", self._evidence.record().to_json())
+        except StorageError as error:
+            self.warn(f"the crash record was not written: {error}")

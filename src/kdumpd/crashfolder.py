@@ -1,0 +1,168 @@
+"""The crash folder on storage that is ready: room is made, evidence put down, the reasons committed.
+
+Every call is one bounded turn in a thread. A turn that does not come back means that the disk hangs;
+nothing more is tried on it then, since each try would cost its whole wait again.
+"""
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import trio
+from attrs import frozen
+
+from kdumpd.commit import STACK_BYTES, Folder, Reasons, commit_reasons, trouble
+from kdumpd.config import Config
+from kdumpd.dump import Limit
+from kdumpd.errors import StorageError
+from kdumpd.evidence import Evidence
+from kdumpd.machine import Machine
+from kdumpd.panic import tail
+from kdumpd.retention import find_artefacts, free_stamp, surplus
+from kdumpd.storage import Storage, floor_bytes
+
+T = TypeVar("T")
+
+# A turn that writes small files and takes longer than this means that the disk hangs.
+_TURN_S: Final = 30.0
+
+# Held while the dump is written, for the files that come after it.
+_RESERVE_BYTES: Final = 256 << 10
+
+# Less than this is no dump that any tool would open.
+_LEAST_DUMP_BYTES: Final = 1 << 20
+
+# Before this the clock was never set, and times say nothing about a crash loop: 2001-09-09.
+_CLOCK_SET_S: Final = 10**9
+
+
+@frozen(kw_only=True)
+class Arrived:
+    """What was found and done when the crash folder was opened."""
+
+    stamp: str
+    removed: tuple[str, ...]
+    left_over: tuple[str, ...]
+    recent_dumps: int
+
+
+class CrashFolder:
+    """Where one run puts its files.
+
+    Args:
+        storage: storage that is ready.
+        config: names, limits and budgets.
+        machine: where blocking turns run.
+
+    Attributes:
+        folder: the crash folder itself; None when something else is in its place.
+    """
+
+    def __init__(self, storage: Storage, config: Config, machine: Machine) -> None:
+        self.folder: Folder | None = None
+        self._storage = storage
+        self._reasons = storage.folder
+        self._config = config
+        self._machine = machine
+        self._hangs = False
+        self._stack_written = False
+
+    async def open(self, crash_time_s: int) -> Arrived:
+        """Open the folder, clear what an interrupted run left, and make room for this crash.
+
+        Raises:
+            StorageError: it cannot be opened or cleared.
+        """
+        return await self._turn(self._open, crash_time_s)
+
+    async def write(self, name: str, data: bytes) -> None:
+        """Put one file down, durably.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        if self.folder is None:
+            raise StorageError("there is no crash folder")
+        await self._turn(self.folder.write, name, data, mode=0o600)
+
+    async def commit(self, evidence: Evidence) -> None:
+        """Write the reason files as of now; the stack only once.
+
+        Raises:
+            StorageError: they cannot be written.
+        """
+        stack = None if self._stack_written else tail(evidence.log.data, STACK_BYTES)
+        reasons = Reasons(stack=stack, line=evidence.reason(), crash_time_s=evidence.info.crash_time_s)
+        await self._turn(commit_reasons, self._reasons, reasons)
+        self._stack_written = True
+
+    async def release(self) -> None:
+        """Give back the room that was held for what is written last."""
+        await self._turn(self._storage.folder.release)
+
+    def close(self) -> None:
+        """Let go of the file system, so that it can be unmounted."""
+        if not self._hangs:
+            for folder in {self.folder, self._reasons, self._storage.folder} - {None}:
+                assert folder is not None
+                folder.close()
+
+    async def limit(self) -> Limit | None:
+        """How long a dump may get: what leaves the floor free, and ``dump.max_bytes``.
+
+        Raises:
+            StorageError: there is no room for a dump at all.
+        """
+        space = await self._turn(self._storage.folder.space)
+        floor = floor_bytes(self._config.storage, space)
+        room = space.free_bytes - floor
+        if room < _LEAST_DUMP_BYTES:
+            raise StorageError(
+                f"only {space.free_bytes >> 20} MiB free on {self._config.storage.mountpoint},"
+                f" and {floor >> 20} MiB must stay free"
+            )
+        if 0 < self._config.dump.max_bytes <= room:
+            size_bytes = self._config.dump.max_bytes
+            return Limit(size_bytes=size_bytes, why=f"size budget of {size_bytes} bytes ran out")
+        return Limit(size_bytes=room, why=f"space ran out: {floor >> 20} MiB must stay free")
+
+    def _open(self, crash_time_s: int) -> Arrived:
+        if self._config.reasons.directory:
+            self._reasons = self._machine.open_folder(self._config.reasons.directory)
+        left_over = self._reasons.clear_temporaries()
+        folder = self._storage.folder.subfolder(self._config.dump.directory)
+        left_over += folder.clear_temporaries()
+        names = [entry.name for entry in folder.entries()]
+        removed = surplus(names, dumps=self._config.retention.dumps - 1, logs=self._config.retention.logs - 1)
+        for name in removed:
+            folder.remove(name)
+        folder.sync()
+        self._storage.folder.reserve(_RESERVE_BYTES)
+        self.folder = folder
+        return Arrived(
+            stamp=free_stamp(crash_time_s, names),
+            removed=tuple(removed),
+            left_over=left_over,
+            recent_dumps=self._recent_dumps(names, crash_time_s),
+        )
+
+    def _recent_dumps(self, names: list[str], crash_time_s: int) -> int:
+        if crash_time_s < _CLOCK_SET_S:
+            return 0
+        since = crash_time_s - self._config.crash_loop.window_s
+        return sum(
+            1
+            for artefact in find_artefacts(names)
+            if artefact.kind == "dump" and since <= artefact.order[0] <= crash_time_s
+        )
+
+    async def _turn(self, call: Callable[..., T], *args: object, **kwargs: object) -> T:
+        if self._hangs:
+            raise StorageError(f"{self._config.storage.mountpoint} hangs")
+        try:
+            with trio.fail_after(_TURN_S):
+                return await self._machine.in_thread(call, *args, **kwargs)
+        except trio.TooSlowError as error:
+            self._hangs = True
+            raise StorageError(f"{self._config.storage.mountpoint} hangs") from error
+        except OSError as error:
+            raise StorageError(f"{self._config.storage.mountpoint}: {trouble(error)}") from error

@@ -1,0 +1,339 @@
+"""One dump: from makedumpfile's pipe to a checked file under its final name.
+
+The file keeps a temporary name until it is whole, or cut short and sealed; and until it is known that it
+holds no page that its level excludes.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable
+from typing import Final, Literal
+
+import trio
+from attrs import evolve, frozen
+
+from kdumpd import config, diskdump, makedumpfile
+from kdumpd.commit import Folder, trouble
+from kdumpd.errors import DumpError, FormatError
+from kdumpd.flattened import Placer
+from kdumpd.machine import Machine
+from kdumpd.makedumpfile import PageReport
+from kdumpd.process import CHUNK_BYTES, Child, Finished, Tail, program_with_pipe, run
+
+State = Literal["complete", "incomplete", "none"]
+
+_SEAL_S: Final = 10.0
+_SURVEY_S: Final = 60.0
+# How long makedumpfile may take to exit after its last byte.
+_EXIT_S: Final = 10.0
+
+
+@frozen(kw_only=True)
+class Limit:
+    """How long a dump may get, in bytes, and what sets that."""
+
+    size_bytes: int
+    why: str
+
+
+@frozen(kw_only=True)
+class Progress:
+    """Where a running dump is.
+
+    Attributes:
+        percent: of the pages to copy, as makedumpfile says; None before the copying begins.
+        size_bytes: data placed so far.
+        elapsed_s: since the dump began.
+    """
+
+    percent: float | None
+    size_bytes: int
+    elapsed_s: float
+
+    def line(self) -> str:
+        """The progress as one line for a console: percent, size, rate and time left."""
+        rate = self.size_bytes / self.elapsed_s if self.elapsed_s else 0.0
+        text = f"{self.size_bytes / 2**20:.1f} MiB, {rate / 2**20:.1f} MiB/s"
+        if not self.percent:
+            return f"dump: preparing, {text}"
+        left_s = self.elapsed_s * (100 - self.percent) / self.percent
+        return f"dump: {self.percent:.1f} %, {text}, {left_s:.0f} s left"
+
+
+@frozen(kw_only=True)
+class Verdict:
+    """What became of a dump.
+
+    Attributes:
+        state: ``complete``; ``incomplete``, which is cut short and sealed; or ``none``.
+        why: why it is not complete; None when it is.
+        size_bytes: the file's size; 0 without one.
+        compression: as the file's header says, else as asked for.
+        level: the dump level in the file's header; None without a file.
+        pages: page descriptors in the file.
+        expected_pages: pages that a whole file would have.
+        report: pages kept and excluded by class, where makedumpfile said it.
+        unfiltered: what it may hold although its level excludes it; such a dump is kept only on request.
+    """
+
+    state: State
+    why: str | None = None
+    size_bytes: int = 0
+    compression: str | None = None
+    level: int | None = None
+    pages: int = 0
+    expected_pages: int = 0
+    report: PageReport | None = None
+    unfiltered: str | None = None
+
+
+NO_DUMP: Final = Verdict(state="none", why="it was not begun")
+
+
+class Dump:
+    """One run of makedumpfile into one file.
+
+    Args:
+        folder: where the file goes.
+        name: its final name.
+        settings: level, budgets and what to do with an unfiltered dump.
+        machine: where programs and threads run.
+        vmcore: path of the crashed kernel's memory.
+        compression: the compression to ask makedumpfile for.
+        limit: the longest that the file may get, or None.
+        survey: the page report of a dry run, for a dump that is cut before its own report.
+        advance: called whenever the work has advanced.
+        interrupted: says why, when ``take`` is cancelled.
+
+    Attributes:
+        verdict: what became of it; set when ``take`` ends, also when it is cancelled.
+    """
+
+    def __init__(
+        self,
+        *,
+        folder: Folder,
+        name: str,
+        settings: config.Dump,
+        machine: Machine,
+        vmcore: str,
+        compression: str,
+        limit: Limit | None = None,
+        survey: PageReport | None = None,
+        advance: Callable[[], None] = lambda: None,
+        interrupted: Callable[[], str] = lambda: "interrupted",
+    ) -> None:
+        self.verdict = NO_DUMP
+        self._folder = folder
+        self._name = name
+        self._settings = settings
+        self._machine = machine
+        self._vmcore = vmcore
+        self._compression = compression
+        self._limit = limit
+        self._survey = survey
+        self._tell_advance = advance
+        self._interrupted = interrupted
+        self._placer: Placer | None = None
+        self._turning = False
+        self._tail = Tail()
+        self._heard = trio.Event()
+        self._percent: float | None = None
+        self._started_at = trio.current_time()
+        self._stall = trio.CancelScope()
+
+    def progress(self) -> Progress:
+        """Where it is now."""
+        return Progress(
+            percent=self._percent,
+            size_bytes=self._placer.placed_bytes if self._placer else 0,
+            elapsed_s=trio.current_time() - self._started_at,
+        )
+
+    async def take(self) -> Verdict:
+        """Make the dump; every failure is a verdict. Cancelled, it still seals what it has, bounded."""
+        self._started_at = trio.current_time()
+        try:
+            target = await self._machine.in_thread(self._folder.create, self._name, mode=0o600)
+        except OSError as error:
+            self.verdict = Verdict(state="none", why=f"{self._folder.path}: {trouble(error)}")
+            return self.verdict
+        try:
+            cut = await self._stream_in_time(target)
+            self.verdict = await self._conclude(target, cut)
+        except trio.Cancelled:
+            self.verdict = Verdict(state="none", why=self._interrupted())
+            with trio.move_on_after(_SEAL_S, shield=True):
+                self.verdict = await self._conclude(target, self._interrupted())
+            raise
+        finally:
+            # A thread that still hangs on the disk owns the descriptor: closing it here would let its
+            # number be used again under the thread's hands.
+            if not self._turning:
+                os.close(target)
+        return self.verdict
+
+    async def _stream_in_time(self, target: int) -> str | None:
+        """Run makedumpfile into the file; returns why it was cut short, or None."""
+        with (
+            trio.move_on_after(self._settings.time_s) as time,
+            trio.move_on_after(self._settings.stall_s) as self._stall,
+        ):
+            try:
+                return await self._stream(target)
+            except DumpError as error:
+                return str(error)
+        if time.cancelled_caught:
+            return f"time budget of {self._settings.time_s:g} s ran out"
+        return f"no progress for {self._settings.stall_s:g} s"
+
+    async def _stream(self, target: int) -> str | None:
+        argv = makedumpfile.dump_argv(
+            self._settings.makedumpfile,
+            self._vmcore,
+            level=self._settings.level,
+            compression=self._compression,
+        )
+        async with (
+            program_with_pipe(self._machine.spawn, argv) as (child, source),
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(self._listen, child)
+            self._placer = Placer(source, target, limit_bytes=self._limit.size_bytes if self._limit else None)
+            cut = await self._place_all(self._placer, source)
+            if cut is None or not self._placer.limit_reached:
+                cut = await self._ending(child) or cut
+            nursery.cancel_scope.cancel()
+        return cut
+
+    async def _place_all(self, placer: Placer, source: int) -> str | None:
+        try:
+            while not placer.ended:
+                await trio.lowlevel.wait_readable(source)
+                await self._turn(placer)
+                if placer.limit_reached and self._limit:
+                    return self._limit.why
+        except FormatError as error:
+            return str(error)
+        except OSError as error:
+            return f"writing the dump failed: {trouble(error)}"
+        return None
+
+    async def _ending(self, child: Child) -> str | None:
+        """Why makedumpfile failed, in its own words, or None when it did not."""
+        with trio.move_on_after(_EXIT_S):
+            code = await child.wait()
+            await self._heard.wait()
+            if code == 0:
+                return None
+            return f"makedumpfile {Finished(code=code, messages=self._tail.data).why()}"
+        return None if self._placer and self._placer.ended else "makedumpfile does not end"
+
+    async def _turn(self, placer: Placer) -> None:
+        self._turning = True
+        try:
+            await self._machine.in_thread(self._turn_in_thread, placer)
+        except trio.Cancelled:
+            placer.stopped = True
+            raise
+        self._advance()
+
+    def _turn_in_thread(self, placer: Placer) -> None:
+        try:
+            placer.turn()
+        finally:
+            self._turning = False
+
+    def _advance(self) -> None:
+        self._stall.deadline = trio.current_time() + self._settings.stall_s
+        self._tell_advance()
+
+    async def _listen(self, child: Child) -> None:
+        assert child.stderr is not None
+        phase = None
+        while chunk := await child.stderr.receive_some(CHUNK_BYTES):
+            self._tail.add(chunk)
+            now = makedumpfile.parse_phase(self._tail.data)
+            # Only a phase that moves is progress: the same text again and again is not.
+            if now != phase:
+                phase = now
+                self._advance()
+            self._percent = makedumpfile.parse_progress(bytes(chunk)) or self._percent
+        self._heard.set()
+
+    async def _conclude(self, target: int, cut: str | None) -> Verdict:
+        """Check, seal or drop, and publish; bounded, since all of it touches the disk."""
+        report = makedumpfile.parse_report(self._tail.data) or self._survey
+        if report is None and self._settings.level & makedumpfile.PRIVATE_PAGES:
+            report = await survey(self._machine, self._settings, self._vmcore)
+        if self._turning:
+            return Verdict(state="none", why=f"{cut}; storage does not answer")
+        self._turning = True
+        with trio.move_on_after(self._settings.stall_s):
+            return await self._machine.in_thread(self._finish_in_thread, target, cut, report)
+        return Verdict(state="none", why=f"{cut or 'the dump was written'}; storage does not answer")
+
+    def _finish_in_thread(self, target: int, cut: str | None, report: PageReport | None) -> Verdict:
+        try:
+            return self._finish(target, cut, report)
+        except OSError as error:
+            return Verdict(state="none", why=f"finishing the dump failed: {trouble(error)}", report=report)
+        finally:
+            self._turning = False
+
+    def _finish(self, target: int, cut: str | None, report: PageReport | None) -> Verdict:
+        try:
+            verdict = judge(diskdump.check(target), report, cut, self._settings)
+        except FormatError as error:
+            verdict = Verdict(state="none", why=cut or f"the dump is damaged: {error}", report=report)
+        if verdict.state == "none":
+            self._folder.discard(self._name)
+            return verdict
+        if verdict.state == "incomplete":
+            diskdump.seal(target)
+        self._folder.publish(target, self._name)
+        return verdict
+
+
+def judge(
+    check: diskdump.Check, report: PageReport | None, cut: str | None, settings: config.Dump
+) -> Verdict:
+    """Decide what a written file is worth: complete, to be sealed, or not to be kept. Pure."""
+    verdict = Verdict(
+        state="complete",
+        why=None,
+        size_bytes=check.size_bytes,
+        compression=check.header.compression,
+        level=check.header.dump_level,
+        pages=check.pages,
+        expected_pages=check.expected_pages,
+        report=report,
+        unfiltered=not_private(check.header.dump_level, report, settings.level),
+    )
+    if verdict.unfiltered and settings.on_unfiltered == "discard":
+        return evolve(verdict, state="none", why=verdict.unfiltered, size_bytes=0)
+    if cut is None and (check.pages < check.expected_pages or check.header.incomplete):
+        cut = f"only {check.pages} of {check.expected_pages} pages were written"
+    if cut is None:
+        return verdict
+    return evolve(verdict, state="incomplete" if check.pages else "none", why=cut)
+
+
+def not_private(level: int, report: PageReport | None, wanted: int) -> str | None:
+    """Say why a dump may hold pages that the wanted level excludes, or None."""
+    if level != wanted:
+        return f"its dump level is {level}, not {wanted}"
+    if not wanted & makedumpfile.PRIVATE_PAGES:
+        return None
+    if report is None:
+        return "it is not known which pages were excluded"
+    return makedumpfile.unfiltered(report, wanted)
+
+
+async def survey(machine: Machine, settings: config.Dump, vmcore: str) -> PageReport | None:
+    """Count the pages of each class with a dry run, in at most a minute; None when that fails."""
+    argv = makedumpfile.survey_argv(settings.makedumpfile, vmcore, level=settings.level)
+    with trio.move_on_after(_SURVEY_S), contextlib.suppress(DumpError):
+        finished = await run(machine.spawn, argv)
+        return makedumpfile.parse_report(finished.messages)
+    return None

@@ -1,0 +1,147 @@
+"""The flattened stream of ``makedumpfile -F``: records put at their places in a file.
+
+The stream is a 4096-byte header, then records of an offset and a size (big-endian 64-bit each) with
+that many bytes of data; offset -1 ends it. Placing every record gives the very file that makedumpfile
+would have written (makedumpfile's IMPLEMENTATION document, "The flattened format").
+"""
+
+import os
+import struct
+from typing import Final
+
+from attrs import frozen
+
+from kdumpd.errors import FormatError
+
+HEADER_BYTES: Final = 4096
+SIGNATURE: Final = b"makedumpfile".ljust(16, b"\0")
+END_OFFSET: Final = -1
+
+_HEADER = struct.Struct(">16sqq")
+_RECORD = struct.Struct(">qq")
+
+# No file is larger; a record beyond it is garbage, and placing it would make a monstrous sparse file.
+MAX_FILE_BYTES: Final = 1 << 44
+
+# One turn in a worker thread ends after so much, so that a cancel or a budget is never far.
+_TURN_BYTES: Final = 8 << 20
+
+
+@frozen(kw_only=True)
+class Record:
+    """One record's header: where its data goes and how long it is."""
+
+    offset: int
+    size_bytes: int
+
+    @property
+    def is_end(self) -> bool:
+        """True for the record that ends the stream."""
+        return self.offset == END_OFFSET
+
+
+def parse_header(data: bytes) -> None:
+    """Check the stream's first bytes.
+
+    Raises:
+        FormatError: they are not a flattened header of the known type and version.
+    """
+    if len(data) < _HEADER.size:
+        raise FormatError("the flattened stream ended inside its header")
+    signature, kind, version = _HEADER.unpack_from(data)
+    if signature != SIGNATURE:
+        raise FormatError("what makedumpfile wrote is not a flattened stream")
+    if (kind, version) != (1, 1):
+        raise FormatError(f"flattened stream of unknown type {kind}, version {version}")
+
+
+def parse_record(data: bytes) -> Record:
+    """Read one record's 16-byte header.
+
+    Raises:
+        FormatError: too short, or an offset or size that no dump can have.
+    """
+    if len(data) != _RECORD.size:
+        raise FormatError("the flattened stream ended inside a record's header")
+    offset, size_bytes = _RECORD.unpack(data)
+    if offset == END_OFFSET:
+        return Record(offset=offset, size_bytes=0)
+    if offset < 0 or size_bytes <= 0 or offset + size_bytes > MAX_FILE_BYTES:
+        raise FormatError(f"flattened record with an impossible place: offset {offset}, size {size_bytes}")
+    return Record(offset=offset, size_bytes=size_bytes)
+
+
+class Placer:
+    """Moves a flattened stream from a pipe to a file, a turn at a time.
+
+    A turn never waits for the source, which must be a non-blocking pipe; it can wait for the disk, so
+    it belongs in a worker thread. The counters may be read from any thread at any time.
+
+    Attributes:
+        placed_bytes: data bytes placed so far.
+        end_bytes: how long the file is by now.
+        ended: the end record has come; the file is whole.
+        stopped: set it to make a turn that hangs on the disk end as soon as it wakes.
+    """
+
+    def __init__(self, source: int, target: int, *, limit_bytes: int | None = None) -> None:
+        self.placed_bytes = 0
+        self.end_bytes = 0
+        self.ended = False
+        self.stopped = False
+        self._source = source
+        self._target = target
+        self._limit_bytes = limit_bytes
+        self._pending = b""
+        self._wanted = HEADER_BYTES
+        self._offset = 0
+        self._left = 0
+
+    @property
+    def limit_reached(self) -> bool:
+        """True when the next record would make the file longer than its limit."""
+        return self._limit_bytes is not None and self._offset + self._left > self._limit_bytes
+
+    def turn(self) -> None:
+        """Place what the source holds now; return when it is empty, at the end, at the limit, or after 8 MiB.
+
+        Raises:
+            FormatError: the stream is damaged, or ended without its end record.
+            OSError: the file cannot be written.
+        """
+        stop_at = self.placed_bytes + _TURN_BYTES
+        try:
+            while not (self.ended or self.stopped or self.limit_reached) and self.placed_bytes < stop_at:
+                if self._left:
+                    self._move()
+                else:
+                    self._read_head()
+        except BlockingIOError:
+            return
+
+    def _move(self) -> None:
+        moved = os.splice(self._source, self._target, self._left, offset_dst=self._offset)
+        if moved == 0:
+            raise FormatError(f"the flattened stream ended early, {self._left} bytes short of a record")
+        self._offset += moved
+        self._left -= moved
+        self.placed_bytes += moved
+        self.end_bytes = max(self.end_bytes, self._offset)
+
+    def _read_head(self) -> None:
+        data = os.read(self._source, self._wanted - len(self._pending))
+        if not data:
+            raise FormatError("the flattened stream ended without its end record")
+        self._pending += data
+        if len(self._pending) == self._wanted:
+            head, self._pending = self._pending, b""
+            self._take_head(head)
+
+    def _take_head(self, head: bytes) -> None:
+        if self._wanted == HEADER_BYTES:
+            parse_header(head)
+            self._wanted = _RECORD.size
+            return
+        record = parse_record(head)
+        self.ended = record.is_end
+        self._offset, self._left = record.offset, record.size_bytes

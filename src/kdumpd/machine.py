@@ -1,0 +1,103 @@
+"""What kdumpd asks of the machine it runs on: the one seam between its logic and the world.
+
+``Machine`` is the real one. ``kdumpd.testing`` has a simulated one for tests, with scripted mounts,
+disks, programs and consoles.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NoReturn, TypeVar
+
+import trio
+
+from kdumpd import console, reboot
+from kdumpd.commit import Folder
+from kdumpd.errors import StorageError
+from kdumpd.mounts import Mount, read_mounts, watch_mounts
+from kdumpd.process import Child, open_child
+from kdumpd.uevents import Partition, find_partition, watch_devices
+from kdumpd.vmcore import Vmcoreinfo, read_vmcoreinfo
+
+T = TypeVar("T")
+Tick = Callable[[], None]
+
+
+class Machine:
+    """The machine that this process runs on."""
+
+    def mounts(self) -> tuple[Mount, ...]:
+        """The mount table as it is now."""
+        return read_mounts()
+
+    def partition(self, label: str) -> Partition | None:
+        """The block device with this partition label, if the kernel knows one."""
+        return find_partition(label)
+
+    async def watch_mounts(  # noqa: ASYNC128 the function behind it calls started()
+        self, tick: Tick, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> NoReturn:
+        """Call ``tick`` after every change of the mount table; for ``nursery.start``."""
+        await watch_mounts(tick, task_status=task_status)
+
+    async def watch_devices(  # noqa: ASYNC128 the function behind it calls started()
+        self, tick: Tick, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED
+    ) -> NoReturn:
+        """Call ``tick`` after every block device event; ``nursery.start`` returns the source's name."""
+        await watch_devices(tick, task_status=task_status)
+
+    async def in_thread(self, call: Callable[..., T], *args: object, **kwargs: object) -> T:
+        """Run a call that can block on a disk; a cancel leaves it behind in its thread."""
+        return await trio.to_thread.run_sync(partial(call, *args, **kwargs), abandon_on_cancel=True)
+
+    def open_mount(self, mount: Mount) -> Folder:
+        """Open the folder that this very mount is mounted on. Blocking.
+
+        Raises:
+            StorageError: it is not there, or something else is mounted there by now.
+        """
+        folder = Folder.open(mount.mountpoint)
+        if folder.mount_id() != mount.mount_id:
+            folder.close()
+            raise StorageError(f"{mount.mountpoint} changed while it was opened")
+        return folder
+
+    def open_folder(self, path: str) -> Folder:
+        """Open a directory. Blocking."""
+        return Folder.open(path)
+
+    def vmcoreinfo(self, path: str) -> Vmcoreinfo:
+        """The VMCOREINFO note of the crashed kernel. Blocking."""
+        return read_vmcoreinfo(path)
+
+    async def spawn(self, argv: Sequence[str], *, stdout: int) -> Child:
+        """Start a program; its standard error is a pipe.
+
+        Raises:
+            DumpError: it is missing or cannot be executed.
+        """
+        return await open_child(argv, stdout=stdout)
+
+    async def write_line(self, target: str, line: str) -> None:
+        """Write one line to a console target."""
+        await self.in_thread(console.write_line, target, line)
+
+    def panic_timeout_s(self, path: str) -> int | None:
+        """The kernel's ``panic`` setting in seconds; None when it cannot be read."""
+        return reboot.panic_timeout_s(path)
+
+    def sync(self) -> None:
+        """Write out every file system. Blocking."""
+        os.sync()
+
+    def make_clean(self, mountpoint: str) -> str | None:
+        """Make a file system read-only and unmount it; returns what went wrong. Blocking."""
+        return reboot.make_clean(mountpoint)
+
+    def arm_deadline(self, seconds: float, act: Callable[[], object]) -> reboot.DeadlineThread:
+        """Start the thread that acts after so many seconds whatever the event loop does."""
+        return reboot.DeadlineThread(seconds, act)
+
+    def restart(self, method: str) -> str:
+        """Restart the machine; returns only when that failed, with the reason."""
+        return reboot.restart(method)

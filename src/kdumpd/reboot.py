@@ -1,0 +1,110 @@
+"""The last word: sync, unmount, restart; and the deadline thread that has it when nothing else does."""
+
+import contextlib
+import ctypes
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from kdumpd.commit import read_small
+
+# sys/mount.h and linux/reboot.h
+_MS_RDONLY: Final = 1
+_MS_REMOUNT: Final = 32
+_RB_AUTOBOOT: Final = 0x01234567
+
+_SYSRQ: Final = "/proc/sysrq-trigger"
+
+
+def panic_timeout_s(path: str) -> int | None:
+    """The kernel's ``panic`` setting in seconds: 0 is for ever, below 0 not at all; None if unreadable."""
+    text = read_small(path)
+    try:
+        return int(text) if text is not None else None
+    except ValueError:
+        return None
+
+
+def sync_file_systems() -> None:
+    """Write out every file system. Can hang with a disk; run it where it can be abandoned."""
+    os.sync()
+
+
+def make_clean(mountpoint: str) -> str | None:
+    """Leave a file system clean: read-only first, which also works through a bind mount, then unmounted.
+
+    EVE's next boot formats persist when its check says anything but "clean".
+
+    Returns:
+        What the kernel said when it could not be made read-only, or None.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    target = os.fsencode(mountpoint)
+    flags = ctypes.c_ulong(_MS_REMOUNT | _MS_RDONLY)
+    failed = libc.mount(None, target, None, flags, None)
+    trouble = os.strerror(ctypes.get_errno()) if failed else None
+    unmounted = libc.umount2(target, 0) == 0
+    return None if unmounted else trouble
+
+
+def restart(method: str) -> str:
+    """Restart the machine, by the asked method and, when it returns, by the other one.
+
+    Returns:
+        Why neither worked; on success there is nobody to return to.
+    """
+    ways = [_by_sysrq, _by_syscall] if method == "sysrq" else [_by_syscall, _by_sysrq]
+    return "; ".join(way() for way in ways)
+
+
+def _by_sysrq() -> str:
+    try:
+        # Unbuffered and in one write: `b` resets without syncing, from any state.
+        fd = os.open(_SYSRQ, os.O_WRONLY | os.O_CLOEXEC)
+        os.write(fd, b"b")
+    except OSError as error:
+        return f"{_SYSRQ}: {error.strerror}"
+    time.sleep(1)
+    return f"{_SYSRQ} had no effect"
+
+
+def _by_syscall() -> str:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.reboot(ctypes.c_int(_RB_AUTOBOOT))
+    return f"reboot(2): {os.strerror(ctypes.get_errno())}"
+
+
+class DeadlineThread:
+    """Acts at a deadline whatever the event loop does: a plain thread outside trio.
+
+    Args:
+        seconds: how long from now.
+        act: what to do then; normally to restart the machine.
+    """
+
+    def __init__(self, seconds: float, act: Callable[[], object]) -> None:
+        self._at: float | None = time.monotonic() + seconds
+        self._changed = threading.Condition()
+        self._act = act
+        self._thread = threading.Thread(target=self._wait, name="kdumpd-deadline", daemon=True)
+        self._thread.start()
+
+    def move(self, seconds: float | None) -> None:
+        """Set a new deadline, so many seconds from now; None is never, and ends the thread."""
+        with self._changed:
+            self._at = None if seconds is None else time.monotonic() + seconds
+            self._changed.notify()
+
+    def _wait(self) -> None:
+        with self._changed:
+            while self._at is not None:
+                left = self._at - time.monotonic()
+                if left <= 0:
+                    break
+                self._changed.wait(left)
+            else:
+                return
+        with contextlib.suppress(Exception):
+            self._act()

@@ -1,0 +1,93 @@
+"""Artefacts: their names, and which of them go.
+
+Only a file with an artefact's name is ever removed; EVE's own older names count as artefacts.
+"""
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Final
+
+from attrs import frozen
+
+_KINDS: Final = {("kdump", "dump"): "dump", ("dmesg", "log"): "log", ("crash", "json"): "record"}
+_NAME: Final = re.compile(r"(kdump|dmesg|crash)-([0-9TZ:+.-]{10,40})\.(dump|log|json)")
+_STAMP: Final = re.compile(r"(\d{8}T\d{6})Z(?:-(\d{1,4}))?")
+
+
+@frozen(kw_only=True)
+class Artefact:
+    """A file that a crash left behind.
+
+    Attributes:
+        name: the file's name.
+        kind: ``dump``, ``log`` or ``record``.
+        stamp: the time part of the name, which the files of one crash share.
+        order: sorts artefacts from the oldest to the newest.
+    """
+
+    name: str
+    kind: str
+    stamp: str
+    order: tuple[float, int]
+
+
+def make_stamp(time_s: int) -> str:
+    """The time part of a name: UTC, ``20261123T014039Z``."""
+    return datetime.fromtimestamp(time_s, UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def free_stamp(time_s: int, names: Iterable[str]) -> str:
+    """The stamp for this time that no artefact has yet: plain, or with -2, -3 and so on."""
+    taken = {artefact.stamp for artefact in find_artefacts(names)}
+    base = make_stamp(time_s)
+    candidates = [base, *(f"{base}-{number}" for number in range(2, len(taken) + 3))]
+    return next(stamp for stamp in candidates if stamp not in taken)
+
+
+def parse_name(name: str) -> Artefact | None:
+    """Read a file's name as an artefact's; None for anything else."""
+    match = _NAME.fullmatch(name)
+    if not match:
+        return None
+    kind = _KINDS.get((match[1], match[3]))
+    order = _order(match[2])
+    if kind is None or order is None:
+        return None
+    return Artefact(name=name, kind=kind, stamp=match[2], order=order)
+
+
+def _order(stamp: str) -> tuple[float, int] | None:
+    try:
+        if own := _STAMP.fullmatch(stamp):
+            moment = datetime.strptime(own[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+            return moment.timestamp(), int(own[2] or 1)
+        # EVE's own names: `date -Is`, with or without a zone.
+        moment = datetime.fromisoformat(stamp)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp(), 1
+    except (ValueError, OverflowError):
+        return None
+
+
+def find_artefacts(names: Iterable[str]) -> list[Artefact]:
+    """The artefacts among these names, oldest first."""
+    found = [artefact for name in names if (artefact := parse_name(name))]
+    return sorted(found, key=lambda artefact: (artefact.order, artefact.name))
+
+
+def surplus(names: Iterable[str], *, dumps: int, logs: int) -> list[str]:
+    """The names that go so that at most so many dumps and logs stay, the newest.
+
+    A record goes when nothing that it describes is left.
+    """
+    artefacts = find_artefacts(names)
+    gone = [*_oldest(artefacts, "dump", dumps), *_oldest(artefacts, "log", logs)]
+    left = {a.stamp for a in artefacts if a.kind != "record" and a not in gone}
+    lost = {a.stamp for a in gone} - left
+    gone += [a for a in artefacts if a.kind == "record" and a.stamp in lost]
+    return [artefact.name for artefact in gone]
+
+
+def _oldest(artefacts: list[Artefact], kind: str, keep: int) -> list[Artefact]:
+    of_kind = [artefact for artefact in artefacts if artefact.kind == kind]
+    return of_kind[: max(0, len(of_kind) - keep)]

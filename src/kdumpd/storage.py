@@ -1,0 +1,173 @@
+"""The storage gate: when is persist ready to be written? A pure predicate, and the loop that waits.
+
+The gate opens on events of the mount table; a slow re-scan covers an event that was lost. What it waits
+for is told once for each change.
+"""
+
+import contextlib
+import errno
+from collections.abc import Callable
+from typing import Final
+
+import trio
+from attrs import frozen
+
+from kdumpd import config
+from kdumpd.commit import Folder, Space, trouble
+from kdumpd.errors import StorageError
+from kdumpd.machine import Machine
+from kdumpd.mounts import Mount, find_mount
+from kdumpd.uevents import Partition
+
+RESCAN_S: Final = 5.0
+
+# A probe write that hangs longer counts as failed; its thread is left behind and no second one is made.
+_PROBE_S: Final = 20.0
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+
+
+@frozen(kw_only=True)
+class Storage:
+    """Storage that is ready.
+
+    Attributes:
+        folder: the mount point, held open.
+        mount: what is mounted there.
+        space: the room on it when the gate opened.
+    """
+
+    folder: Folder
+    mount: Mount
+    space: Space
+
+
+@frozen(kw_only=True)
+class NotReady:
+    """Storage that is not ready, and what is missing."""
+
+    why: str
+
+
+def judge(
+    table: tuple[Mount, ...], partition: Partition | None, settings: config.Storage
+) -> Mount | NotReady:
+    """Decide from the mount table whether storage is there; whether it can be written is for the probe."""
+    mount = find_mount(table, settings.mountpoint)
+    if mount is None:
+        return NotReady(why=_not_mounted(partition, settings))
+    if mount.filesystem not in settings.filesystems:
+        wanted = ", ".join(settings.filesystems)
+        return NotReady(why=f"{settings.mountpoint} is {mount.filesystem}, not one of {wanted}")
+    if mount.read_only:
+        return NotReady(why=f"{settings.mountpoint} is mounted read-only")
+    return mount
+
+
+def _not_mounted(partition: Partition | None, settings: config.Storage) -> str:
+    if partition is not None:
+        return f"{partition.device} is there, {settings.mountpoint} is not mounted"
+    if settings.partlabel:
+        return f"no device labelled {settings.partlabel} yet, {settings.mountpoint} is not mounted"
+    return f"{settings.mountpoint} is not mounted"
+
+
+def floor_bytes(settings: config.Storage, space: Space) -> int:
+    """How much a dump must leave free: the setting, or the smaller of 4 GiB and a quarter of the volume.
+
+    Under 4096 MiB free, EVE's next boot empties the crash folder before anyone has read it.
+    """
+    if isinstance(settings.min_free_bytes, int):
+        return settings.min_free_bytes
+    return min(4 << 30, space.total_bytes // 4)
+
+
+class Gate:
+    """Waits until storage is ready.
+
+    Args:
+        settings: which storage, and what is asked of it.
+        machine: where to look.
+        tell: gets a line when what is missing changes.
+        rescan_s: how often to look although nothing was reported.
+    """
+
+    def __init__(
+        self,
+        settings: config.Storage,
+        *,
+        machine: Machine,
+        tell: Callable[[str], None],
+        rescan_s: float = RESCAN_S,
+    ) -> None:
+        self.missing = "storage was not looked at yet"
+        self._probing = False
+        self._settings = settings
+        self._machine = machine
+        self._tell = tell
+        self._rescan_s = rescan_s
+
+    async def wait(self) -> Storage:
+        """Return as soon as storage is ready. The caller bounds the wait; ``missing`` says why it lasted."""
+        send, ticks = trio.open_memory_channel[None](1)
+
+        def tick() -> None:
+            # A tick that waits already says "look again"; a second one would say nothing more.
+            with contextlib.suppress(trio.WouldBlock):
+                send.send_nowait(None)
+
+        async with trio.open_nursery() as nursery:
+            # Watch first, then look: a change between the two is a tick, not a loss.
+            await nursery.start(self._machine.watch_mounts, tick)
+            source = await nursery.start(self._machine.watch_devices, tick)
+            self._tell(f"waiting for {self._settings.mountpoint} (device events: {source})")
+            storage = await self._look_until_ready(ticks)
+            nursery.cancel_scope.cancel()
+        return storage
+
+    async def _look_until_ready(self, ticks: "trio.MemoryReceiveChannel[None]") -> Storage:
+        while True:
+            found = await self._look()
+            if isinstance(found, Storage):
+                return found
+            self._report(found.why)
+            with trio.move_on_after(self._rescan_s):
+                await ticks.receive()
+
+    def _report(self, why: str) -> None:
+        if why != self.missing:
+            self.missing = why
+            self._tell(why)
+
+    async def _look(self) -> Storage | NotReady:
+        partition = self._machine.partition(self._settings.partlabel) if self._settings.partlabel else None
+        mount = judge(self._machine.mounts(), partition, self._settings)
+        if isinstance(mount, NotReady):
+            return mount
+        hangs = NotReady(why=f"{self._settings.mountpoint} is mounted, and writing to it hangs")
+        if self._probing:
+            return hangs
+        with trio.move_on_after(_PROBE_S):
+            return await self._machine.in_thread(self._probe, mount)
+        return hangs
+
+    def _probe(self, mount: Mount) -> Storage | NotReady:
+        self._probing = True
+        try:
+            folder = self._machine.open_mount(mount)
+            return _prove(folder, mount)
+        except StorageError as error:
+            return NotReady(why=str(error))
+        finally:
+            self._probing = False
+
+
+def _prove(folder: Folder, mount: Mount) -> Storage | NotReady:
+    """Prove by writing that a folder is storage. A full one is: retention makes room, waiting does not."""
+    try:
+        folder.probe()
+    except OSError as error:
+        if error.errno not in _FULL:
+            folder.close()
+            return NotReady(why=f"{folder.path} cannot be written: {trouble(error)}")
+    return Storage(folder=folder, mount=mount, space=folder.space())

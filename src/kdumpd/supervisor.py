@@ -1,0 +1,218 @@
+"""One run in the capture kernel: the nursery of three tasks, then the final phase, whatever happened.
+
+Storage, the dump and the panic text are three tasks at once. A task that fails ends with a warning and
+takes nobody with it. When the three are done, or a budget or a cancel ended them, the final phase
+commits the reason files and the record, and hands over to ``finish``, which normally restarts the
+machine.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import trio
+
+from kdumpd import watchdog
+from kdumpd.collector import Collector
+from kdumpd.config import Config
+from kdumpd.console import Console
+from kdumpd.dump import Verdict
+from kdumpd.ending import Ending, Finish, Outcome, restart_machine
+from kdumpd.errors import KdumpError
+from kdumpd.evidence import Evidence
+from kdumpd.machine import Machine
+from kdumpd.panic import safe_lines
+from kdumpd.reboot import DeadlineThread
+from kdumpd.storage import Gate, Storage
+
+BEGIN: Final = "-------- BEGIN kernel panic --------"
+END: Final = "-------- END kernel panic --------"
+
+# What is shown of a log in which no panic was recognised.
+_LAST_LINES: Final = 40
+
+
+async def supervise(
+    config: Config,
+    *,
+    machine: Machine | None = None,
+    finish: Finish = restart_machine,
+    on_deadline: Callable[[], object] | None = None,
+) -> Outcome:
+    """Collect a crash and end the run.
+
+    Args:
+        config: the settings.
+        machine: the machine to run on; a simulated one in tests.
+        finish: the last step.
+        on_deadline: what a thread outside trio does when all budgets are over and the run is not;
+            it restarts the machine unless told otherwise.
+
+    Returns:
+        The outcome, if ``finish`` returns. Cancelled, the final phase still runs, within
+        ``budget.grace_s``, before the cancel goes on.
+    """
+    supervisor = Supervisor(config, machine or Machine())
+    return await supervisor.run(finish, on_deadline)
+
+
+class Supervisor:
+    """The state of one run; see ``supervise``."""
+
+    def __init__(self, config: Config, machine: Machine) -> None:
+        self._config = config
+        self._machine = machine
+        self._evidence = Evidence(
+            folder=f"{config.storage.mountpoint.rstrip('/')}/{config.dump.directory}",
+            dump_wanted=config.dump.enabled,
+        )
+        self._console = Console(
+            config.console.targets, write=machine.write_line, line_delay_s=config.console.line_delay_s
+        )
+        self._lease = watchdog.Lease()
+        self._budget = trio.CancelScope(deadline=trio.current_time() + config.budget.total_s)
+        self._collector = Collector(
+            config,
+            machine=machine,
+            evidence=self._evidence,
+            lease=self._lease,
+            say=self._console.say,
+            why_cancelled=self._why_cancelled,
+        )
+        self._storage: Storage | None = None
+        self._storage_known = trio.Event()
+
+    async def run(self, finish: Finish, on_deadline: Callable[[], object] | None) -> Outcome:
+        """Collect, conclude, finish."""
+        config, machine = self._config, self._machine
+        deadline = machine.arm_deadline(
+            config.budget.total_s + config.budget.grace_s,
+            on_deadline or (lambda: machine.restart(config.reboot.method)),
+        )
+        async with self._services():
+            try:
+                await self._collect_in_budget()
+            except trio.Cancelled:
+                with trio.move_on_after(config.budget.grace_s, shield=True):
+                    await self._end(finish, deadline)
+                raise
+            outcome = await self._end(finish, deadline)
+        deadline.move(None)
+        return outcome
+
+    @asynccontextmanager
+    async def _services(self) -> AsyncIterator[None]:
+        """Console and watchdog: they outlive a cancel, since the final phase needs them."""
+        self._lease.renew(self._config.budget.grace_s)
+        scope = trio.CancelScope(shield=True)
+
+        async def serve() -> None:
+            with scope:
+                async with trio.open_nursery() as services:
+                    services.start_soon(self._console.run)
+                    services.start_soon(
+                        watchdog.pet, self._config.watchdog.device, self._lease, self._console.say
+                    )
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)  # noqa: ASYNC113 nothing waits for it: lines queue until it runs
+            try:
+                yield
+            finally:
+                scope.cancel()
+
+    async def _collect_in_budget(self) -> None:
+        with self._budget:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._guard, self._wait_for_storage)
+                nursery.start_soon(self._guard, self._collect)
+                nursery.start_soon(self._guard, self._show_panic)
+        if self._budget.cancelled_caught:
+            self._evidence.budgets_spent.append("total")
+
+    async def _guard(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Run one of the three; what it did not foresee must not cost the others' evidence."""
+        try:
+            await task()
+        except Exception as error:
+            name = getattr(task, "__name__", "task").strip("_")
+            expected = isinstance(error, KdumpError)
+            self._collector.warn(str(error) if expected else f"{name}: {type(error).__name__}: {error}")
+
+    def _why_cancelled(self) -> str:
+        if self._budget.cancel_called:
+            return f"total budget of {self._config.budget.total_s:g} s ran out"
+        return "interrupted"
+
+    async def _wait_for_storage(self) -> None:
+        """Task 1: the gate."""
+        settings = self._config.storage
+        gate = Gate(settings, machine=self._machine, tell=self._console.say)
+        self._lease.renew(settings.wait_s + self._config.budget.grace_s)
+        try:
+            with self._evidence.phase("storage"), trio.move_on_after(settings.wait_s) as wait:
+                self._storage = await gate.wait()
+                free = f"{self._storage.space.free_bytes >> 20} MiB free"
+                self._console.say(f"{settings.mountpoint} is ready: {self._storage.mount.source}, {free}")
+            if wait.cancelled_caught:
+                self._evidence.budgets_spent.append("storage")
+                self._collector.warn(f"{gate.missing} (waited {settings.wait_s:g} s)")
+        finally:
+            self._storage_known.set()
+
+    async def _collect(self) -> None:
+        """Task 2: the log at once; everything else when the gate opens."""
+        await self._collector.read_crash()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._collector.prepare)
+            await self._storage_known.wait()
+            nursery.cancel_scope.cancel()
+        if self._storage is None:
+            self._evidence.dump = Verdict(state="none", why="there was no storage to write to")
+        else:
+            await self._collector.save(self._storage)
+
+    async def _show_panic(self) -> None:
+        """Task 3: the panic text, as soon as the log is in memory."""
+        await self._collector.log_read.wait()
+        found = self._evidence.panic
+        lines = found.text if found else tuple(safe_lines(self._evidence.log.data))[-_LAST_LINES:]
+        self._console.show([BEGIN, *(lines or ["no log could be read"]), END])
+
+    async def _end(self, finish: Finish, deadline: DeadlineThread) -> Outcome:
+        """The final phase."""
+        grace_s = self._config.budget.grace_s
+        self._lease.renew(2 * grace_s)
+        await self._collector.settle()
+        outcome = Outcome(
+            reason=self._evidence.reason(),
+            record=self._evidence.record(),
+            complete=self._evidence.complete,
+        )
+        self._console.say(outcome.reason)
+        await self._drain_console()
+        if self._collector.crashes is not None:
+            self._collector.crashes.close()
+
+        def extend(seconds: float | None) -> None:
+            deadline.move(seconds)
+            self._lease.renew(float("inf") if seconds is None else seconds)
+
+        await finish(
+            Ending(
+                outcome=outcome,
+                config=self._config,
+                machine=self._machine,
+                say=self._console.say,
+                extend=extend,
+            )
+        )
+        await self._drain_console()
+        return outcome
+
+    async def _drain_console(self) -> None:
+        """Let paced lines out before the restart, within what is left of the total budget."""
+        left_s = max(self._config.budget.grace_s, self._budget.deadline - trio.current_time())
+        with trio.move_on_after(left_s):
+            self._lease.renew(left_s)
+            await self._console.drain()

@@ -1,0 +1,80 @@
+"""The kernel log as text: its lines, their prefixes, and what of it a terminal may be shown.
+
+A log out of a crashed machine is not to be trusted: it holds whatever programs wrote to ``/dev/kmsg``,
+and memory that was overwritten. Nothing here raises for any bytes, and all of it is linear in their number.
+"""
+
+import re
+
+from attrs import frozen
+
+LINE_CHARACTERS = 1024
+"""A longer line is cut here; printk's own limit is about as much (LOG_LINE_MAX in kernel/printk)."""
+
+PREFIX = (
+    r"(?:<\d{1,3}+>)?+(?:\[ {0,12}+\d{1,12}+\.\d{1,9}+\] ?+)?+"
+    r"(?:\[ {0,12}+(?P<caller>[TC]\d{1,10}+)\] ?+)?+ {0,64}+"
+)
+"""What may stand before a message: level, time, caller (CONFIG_PRINTK_CALLER: task or CPU), indentation."""
+# No part of it gives back what it has taken (the "+"), so that a line of blanks takes no time.
+
+_PREFIX = re.compile(PREFIX, re.ASCII)
+
+# Bytes above 0x7f are shown by number too: to a terminal that does not read UTF-8, 0x80 to 0x9f are controls.
+_VISIBLE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0x100))}
+
+
+@frozen(kw_only=True)
+class Line:
+    """One line of a log, safe for a terminal: whole (``text``), and without its prefix (``body``)."""
+
+    text: str
+    body: str
+    caller: str | None
+
+
+def decode(log: bytes) -> str:
+    """Give one character for each byte; NULs and carriage returns, which say nothing, are left out."""
+    return log.translate(None, b"\0\r").decode("latin-1")
+
+
+def read_lines(text: str, limit: int) -> list[Line]:
+    """Read the first ``limit`` lines of a decoded log; blank ones are counted and left out."""
+    return [_read_line(raw) for raw in text.split("\n", limit)[:limit] if raw and not raw.isspace()]
+
+
+def safe_lines(log: bytes) -> tuple[str, ...]:
+    r"""All lines of a log in printable ASCII: other bytes become ``\xNN``, long lines are cut."""
+    lines = decode(log).split("\n")
+    return tuple(map(_safe, lines if lines[-1] else lines[:-1]))
+
+
+def last_lines(log: bytes, limit: int) -> tuple[str, ...]:
+    """The last ``limit`` lines that are not blank, safe: what to show when no panic is recognised."""
+    lines = decode(log).rstrip().rsplit("\n", 2 * limit)[-2 * limit :]
+    return tuple(_safe(line) for line in lines if line and not line.isspace())[-limit:]
+
+
+def tail(log: bytes, limit: int) -> bytes:
+    """The last part of a log, at most ``limit`` bytes, cut at a line start.
+
+    Where the last ``limit`` bytes hold no line start they are kept all the same: half a line is evidence.
+    """
+    if len(log) <= limit:
+        return log
+    if limit <= 0:
+        return b""
+    start = len(log) - limit
+    newline = log.find(b"\n", start - 1, len(log) - 1)
+    return log[start:] if newline < 0 else log[newline + 1 :]
+
+
+def _read_line(raw: str) -> Line:
+    text = _safe(raw)
+    prefix = _PREFIX.match(text)
+    assert prefix is not None  # it matches the empty text
+    return Line(text=text, body=text[prefix.end() :].strip(), caller=prefix["caller"])
+
+
+def _safe(line: str) -> str:
+    return line[:LINE_CHARACTERS].expandtabs().translate(_VISIBLE)[:LINE_CHARACTERS].rstrip()

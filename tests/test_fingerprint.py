@@ -1,0 +1,173 @@
+"""The fingerprint: the same for the same fault on another day, another for another path."""
+
+import re
+import tomllib
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from kdumpd.fingerprint import fingerprint, read_trace, without_numbers
+from kdumpd.logtext import read_lines
+from kdumpd.panic import Cause, Panic, find_panic
+
+LOGS = Path(__file__).parent / "data" / "logs"
+EXPECTED = tomllib.loads((LOGS / "expected.toml").read_text())
+NAMES = sorted(EXPECTED)
+FROM_OUTSIDE = {Cause.OUT_OF_MEMORY, Cause.NMI, Cause.MACHINE_CHECK}
+WITH_PATH = [
+    name for name in NAMES if "symbol" in EXPECTED[name] and EXPECTED[name]["cause"] not in FROM_OUTSIDE
+]
+SAME = [
+    {"null-dereference-6.12", "null-dereference-6.12-again"},
+    {"sysrq-6.12", "sysrq-6.12-again", "sysrq-6.1"},
+    {"soft-lockup-6.12", "soft-lockup-6.12-again"},
+]
+
+
+def found(log: str) -> Panic:
+    panic = find_panic(log.encode("latin-1"))
+    assert panic is not None
+    return panic
+
+
+def read(name: str) -> str:
+    return (LOGS / f"{name}.log").read_text("latin-1")
+
+
+def other_times(log: str) -> str:
+    return re.sub(r"\[ *\d+\.(\d+)\]", r"[98765.\1]", log)
+
+
+def other_addresses(log: str) -> str:
+    # KASLR and the allocator: every 16-digit word that is not a small number.
+    return re.sub(r"\b(?!0{8})[0-9a-f]{16}\b", "ffffdeadbeef1234", log)
+
+
+def other_offsets(log: str) -> str:
+    return re.sub(r"\+0x[0-9a-f]+/0x[0-9a-f]+", "+0x77/0x99", log)
+
+
+def other_cpu(log: str) -> str:
+    return re.sub(r"(CPU: |CPU#|on cpu |on CPU )\d+", r"\g<1>5", log)
+
+
+def other_pid(log: str) -> str:
+    log = re.sub(r"(PID: |Pid: )(?!1 |1,)\d+", r"\g<1>31337", log)
+    return re.sub(r":\d+(\]| blocked)", r":31337\1", log)
+
+
+def other_guesses(log: str) -> str:
+    log = re.sub(r"^.{0,80} \? [\w.]+\+0x.*\n", "", log, flags=re.MULTILINE)
+    guess = r"\1\2\n\1 ? stale_word_on_the_stack+0x1/0x2\n"
+    return re.sub(r"^(.{0,40})(Call [Tt]race:)\n", guess, log, flags=re.MULTILINE)
+
+
+def other_task(log: str) -> str:
+    return re.sub(r"(Comm: |comm: )[\w/:.-]+", r"\1someone", log)
+
+
+def level_and_caller(log: str) -> str:
+    return re.sub(r"^(?:<\d>)?(\[ *\d+\.\d+\]) ", r"<4>\1[  T777] ", log, flags=re.MULTILINE)
+
+
+CHANGES = [
+    other_times,
+    other_addresses,
+    other_offsets,
+    other_cpu,
+    other_pid,
+    other_guesses,
+    other_task,
+    level_and_caller,
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_fault_on_another_day(name: str, change: Callable[[str], str]) -> None:
+    log = read(name)
+    assert found(change(log)).fingerprint == found(log).fingerprint
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_changes_change_something(change: Callable[[str], str]) -> None:
+    assert any(change(read(name)) != read(name) for name in NAMES)
+
+
+@pytest.mark.parametrize("name", WITH_PATH)
+def test_another_call_path_is_another_crash(name: str) -> None:
+    panic = found(read(name))
+    assert panic.symbol is not None
+    other = re.sub(rf"\b{re.escape(panic.symbol)}\+", "elsewhere+", read(name))
+    assert found(other).fingerprint != panic.fingerprint
+
+
+def test_another_caller_is_another_crash() -> None:
+    log = read("null-dereference-6.12")
+    assert found(log.replace("do_one_initcall+", "other_caller+")).fingerprint != found(log).fingerprint
+
+
+def test_logs_share_a_fingerprint_only_where_they_share_a_fault() -> None:
+    prints = {name: found(read(name)).fingerprint for name in NAMES}
+    shared = {frozenset(pair) for pair in combinations(NAMES, 2) if prints[pair[0]] == prints[pair[1]]}
+    assert shared == {frozenset(pair) for group in SAME for pair in combinations(group, 2)}
+
+
+def test_what_was_interrupted_is_no_part_of_a_fault_in_a_handler() -> None:
+    log = read("oops-after-survived-reports-6.6")
+    assert found(log.replace("do_idle", "do_syscall_64")).fingerprint == found(log).fingerprint
+
+
+def test_what_was_interrupted_is_what_a_watchdog_reports() -> None:
+    log = read("hard-lockup-3.10-panic-only")
+    assert found(log.replace("load_monitor", "other_monitor")).fingerprint != found(log).fingerprint
+    assert found(log.replace("perf_event_overflow", "x")).fingerprint == found(log).fingerprint
+
+
+def test_what_ran_when_memory_ran_out_says_nothing() -> None:
+    log = read("oom-deadlocked-5.15")
+    assert found(log.replace("filemap_fault", "do_anonymous_page")).fingerprint == found(log).fingerprint
+
+
+def test_recursion_of_another_depth_is_the_same() -> None:
+    log = read("double-fault-6.1")
+    line = next(line for line in log.splitlines(keepends=True) if " kdtest_recurse+" in line)
+    assert found(log.replace(line, "")).fingerprint == found(log).fingerprint
+
+
+def test_two_panics_of_one_path_differ_by_their_message() -> None:
+    trace = "Call Trace:\n dump_stack_lvl+0x1/0x2\n panic+0x1/0x2\n shared+0x1/0x2\n"
+    prints = {found(f"Kernel panic - not syncing: {text}\n{trace}").fingerprint for text in ("one", "two")}
+    assert len(prints) == 2
+
+
+def test_suffixes_of_a_compiler_do_not_count() -> None:
+    assert fingerprint("oops", "", "a.cold", "b.isra.0") == fingerprint("oops", "", "a", "b")
+    assert fingerprint("oops", "", "a") != fingerprint("bug", "", "a")
+    assert fingerprint("oops", "", "a", "b") != fingerprint("oops", "", "b", "a")
+
+
+def test_numbers_in_a_message_do_not_count() -> None:
+    one = without_numbers("stack is corrupted in: ffffffff81deadbe on unknown-block(8,1) 0x1f")
+    assert one == without_numbers("stack is corrupted in: ffffffffabcdefab on unknown-block(254,17) 0xa")
+
+
+def test_a_trace_is_read_by_section() -> None:
+    lines = read_lines(
+        "Call Trace:\n <IRQ>\n ? guess+0x1/0x2\n panic+0x1/0x2\n handler.cold+0x1/0x2 [mod]\n </IRQ>\n"
+        " <TASK>\n asm_sysvec_apic_timer_interrupt+0x1/0x2\nRIP: 0010:stuck+0x1/0x2\nRAX: 0\n caller+0x1/0x2\n"
+        "RIP: 0033:0x7f00\n </TASK>\nModules linked in: a\n late+0x1/0x2\n",
+        100,
+    )
+    trace = read_trace(lines)
+    assert trace.frames == ("panic", "handler.cold", "asm_sysvec_apic_timer_interrupt", "stuck", "caller")
+    assert trace.path() == ("handler.cold",)
+    assert trace.path(interrupted=True) == ("stuck", "caller")
+    assert [lines[place].body for place in trace.lines][:2] == ["Call Trace:", "<IRQ>"]
+    assert trace.lines[-1] == 12
+
+
+def test_no_trace() -> None:
+    assert read_trace(read_lines("nothing\n", 9)).path() == ()

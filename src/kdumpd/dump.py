@@ -24,6 +24,9 @@ State = Literal["complete", "incomplete", "none"]
 
 _SEAL_S: Final = 10.0
 _SURVEY_S: Final = 60.0
+# A turn that a cancel left behind has at most 8 MiB to write; one that takes longer hangs.
+_TURN_S: Final = 3.0
+
 # How long makedumpfile may take to exit after its last byte.
 _EXIT_S: Final = 10.0
 
@@ -266,12 +269,19 @@ class Dump:
         report = makedumpfile.parse_report(self._tail.data) or self._survey
         if report is None and self._settings.level & makedumpfile.PRIVATE_PAGES:
             report = await survey(self._machine, self._settings, self._vmcore)
-        if self._turning:
+        if not await self._turn_is_over():
             return Verdict(state="none", why=f"{cut}; storage does not answer")
         self._turning = True
         with trio.move_on_after(self._settings.stall_s):
             return await self._machine.in_thread(self._finish_in_thread, target, cut, report)
         return Verdict(state="none", why=f"{cut or 'the dump was written'}; storage does not answer")
+
+    async def _turn_is_over(self) -> bool:
+        """Wait for a turn that a cancel left in its thread; False when it hangs on the disk."""
+        with trio.move_on_after(_TURN_S):
+            while self._turning:
+                await trio.sleep(0.02)
+        return not self._turning
 
     def _finish_in_thread(self, target: int, cut: str | None, report: PageReport | None) -> Verdict:
         try:
@@ -311,7 +321,8 @@ def judge(
         unfiltered=not_private(check.header.dump_level, report, settings.level),
     )
     if verdict.unfiltered and settings.on_unfiltered == "discard":
-        return evolve(verdict, state="none", why=verdict.unfiltered, size_bytes=0)
+        why = "; ".join(text for text in (cut, verdict.unfiltered) if text)
+        return evolve(verdict, state="none", why=why, size_bytes=0)
     if cut is None and (check.pages < check.expected_pages or check.header.incomplete):
         cut = f"only {check.pages} of {check.expected_pages} pages were written"
     if cut is None:

@@ -26,6 +26,25 @@ SAME = [
 ]
 
 
+TRACE = """\
+Call Trace:
+ <IRQ>
+ ? guess+0x1/0x2
+ panic+0x1/0x2
+ handler.cold+0x1/0x2 [mod]
+ </IRQ>
+ <TASK>
+ asm_sysvec_apic_timer_interrupt+0x1/0x2
+RIP: 0010:stuck+0x1/0x2
+RAX: 0000000000000000
+ caller+0x1/0x2
+RIP: 0033:0x7f0000000000
+ </TASK>
+Modules linked in: a
+ late+0x1/0x2
+"""
+
+
 def found(log: str) -> Panic:
     panic = find_panic(log.encode("latin-1"))
     assert panic is not None
@@ -155,12 +174,7 @@ def test_numbers_in_a_message_do_not_count() -> None:
 
 
 def test_a_trace_is_read_by_section() -> None:
-    lines = read_lines(
-        "Call Trace:\n <IRQ>\n ? guess+0x1/0x2\n panic+0x1/0x2\n handler.cold+0x1/0x2 [mod]\n </IRQ>\n"
-        " <TASK>\n asm_sysvec_apic_timer_interrupt+0x1/0x2\nRIP: 0010:stuck+0x1/0x2\nRAX: 0\n caller+0x1/0x2\n"
-        "RIP: 0033:0x7f00\n </TASK>\nModules linked in: a\n late+0x1/0x2\n",
-        100,
-    )
+    lines = read_lines(TRACE, 100)
     trace = read_trace(lines)
     assert trace.frames == ("panic", "handler.cold", "asm_sysvec_apic_timer_interrupt", "stuck", "caller")
     assert trace.path() == ("handler.cold",)
@@ -171,3 +185,12 @@ def test_a_trace_is_read_by_section() -> None:
 
 def test_no_trace() -> None:
     assert read_trace(read_lines("nothing\n", 9)).path() == ()
+
+
+def test_a_trace_of_the_same_caller_goes_before_another() -> None:
+    text = (
+        "[1.0][ T1] Call Trace:\n[1.0][ T1]  one+0x1/0x2\n[1.0][ T2] Call Trace:\n[1.0][ T2]  two+0x1/0x2\n"
+    )
+    lines = read_lines(text, 100)
+    assert read_trace(lines, "T2").frames == ("two",)
+    assert read_trace(lines, "T3").frames == ("one",)

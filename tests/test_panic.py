@@ -125,6 +125,11 @@ def test_the_last_report_counts_not_one_that_was_survived() -> None:
     assert "phy_error" not in text
 
 
+def test_the_last_panic_line_counts_not_one_that_a_program_wrote() -> None:
+    panic = found(b"Kernel panic - not syncing: written by a program\nCPU: 1\n" + read("sysrq-6.12"))
+    assert (panic.cause, panic.command) == (Cause.SYSRQ, "sh")
+
+
 def test_lines_of_another_cpu_are_shown_but_are_no_frames() -> None:
     panic = found(read("bug-interleaved-callers-6.11"))
     assert any("nvme0: I/O tag" in line for line in panic.text)
@@ -187,7 +192,13 @@ def test_one_line_tells_the_cause(line: str, cause: Cause) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["quoted: Kernel panic - not syncing: x", "see Oops: x", "---[ end Kernel panic"]
+    "line",
+    [
+        "quoted: Kernel panic - not syncing: x",
+        "see Oops: x",
+        "overflow: of a program",
+        "---[ end Kernel panic",
+    ],
 )
 def test_a_report_starts_at_a_line_start(line: str) -> None:
     assert find_panic(f"[    1.000000] {line}\n".encode()) is None
@@ -217,14 +228,9 @@ def test_any_bytes_are_read_and_what_is_shown_is_safe(log: bytes) -> None:
 
 @given(any_log, st.integers(min_value=0, max_value=700))
 def test_tail_is_the_end_of_the_log_from_a_line_start(log: bytes, limit: int) -> None:
-    part = tail(log, limit)
-    assert len(part) <= limit
-    assert log.endswith(part)
-    dropped = log[: len(log) - len(part)]
-    one_line_alone = b"\n" not in log[len(log) - limit - 1 : -1]
-    assert dropped == b"" or dropped.endswith(b"\n") or one_line_alone
-    longest = log[max(len(log) - limit - 1, 0) :]
-    assert len(part) >= min(limit, len(log)) or b"\n" in longest[: len(longest) - len(part)]
+    starts = [0, *(place + 1 for place, byte in enumerate(log) if byte == ord("\n"))]
+    fitting = [log[start:] for start in starts if 0 < len(log) - start <= limit]
+    assert tail(log, limit) == (fitting[0] if fitting else log[max(len(log) - limit, 0) :])
 
 
 def test_tail_of_700_kib_for_reboot_stack() -> None:
@@ -242,6 +248,7 @@ def test_tail_of_700_kib_for_reboot_stack() -> None:
         (b"one\ntwo\n", 7, b"two\n"),
         (b"one\ntwo\n", 4, b"two\n"),
         (b"one\ntwo\n", 3, b"wo\n"),
+        (b"one\ntwo\nsix\n", 8, b"two\nsix\n"),
         (b"one\ntwo", 3, b"two"),
         (b"one\ntwo", 0, b""),
         (b"one\ntwo", -1, b""),

@@ -51,7 +51,8 @@ _HEADS: Final = {
     r"|Oops: |[Kk]ernel BUG at |general protection fault|Internal error: |Unable to handle kernel"
     r"|Unhandled fault: |PANIC: double fault|traps: PANIC: double fault|Insufficient stack space"
     r"|Unexpected kernel BRK|(?:divide error|overflow|bounds|invalid opcode|device not available|double fault"
-    r"|invalid TSS|segment not present|stack segment|alignment check|int3|control protection fault)[:, ]",
+    r"|invalid TSS|segment not present|stack segment|alignment check|int3|control protection fault)"
+    r"(?:,[^\n]{0,80}?)?: [0-9a-f]{1,8} \[#",
     # __warn(), kernel/panic.c; KASAN, UBSAN and the like panic with it under panic_on_warn
     "warning": r"WARNING: |BUG: |UBSAN: ",
 }

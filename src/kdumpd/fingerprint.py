@@ -111,7 +111,7 @@ def _add_frame(sections: list[list[str]], body: str) -> bool:
     mark, symbol = frame["mark"], frame["symbol"]
     if mark in _INTERRUPTED:
         sections.append([])
-    if symbol and not frame["guess"] and "(unreliable)" not in body:
+    if symbol and not frame["guess"]:
         sections[-1].append(symbol)
         if _is(_ENTRY, symbol):
             sections.append([])

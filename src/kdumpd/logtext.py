@@ -62,8 +62,6 @@ def tail(log: bytes, limit: int) -> bytes:
     """
     if len(log) <= limit:
         return log
-    if limit <= 0:
-        return b""
     start = len(log) - limit
     newline = log.find(b"\n", start - 1, len(log) - 1)
     return log[start:] if newline < 0 else log[newline + 1 :]

@@ -7,6 +7,7 @@ holds no page that its level excludes.
 import contextlib
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Final, Literal
 
 import trio
@@ -19,6 +20,7 @@ from kdumpd.flattened import Placer
 from kdumpd.machine import Machine
 from kdumpd.makedumpfile import PageReport
 from kdumpd.process import CHUNK_BYTES, Child, Finished, Tail, program_with_pipe, run
+from kdumpd.worker import Worker
 
 State = Literal["complete", "incomplete", "none"]
 
@@ -26,7 +28,6 @@ _SEAL_S: Final = 10.0
 _SURVEY_S: Final = 60.0
 # A turn that a cancel left behind has at most 8 MiB to write; one that takes longer hangs.
 _TURN_S: Final = 3.0
-
 # How long makedumpfile may take to exit after its last byte.
 _EXIT_S: Final = 10.0
 
@@ -137,8 +138,10 @@ class Dump:
         self._survey = survey
         self._tell_advance = advance
         self._interrupted = interrupted
+        self._worker = Worker(machine)
         self._placer: Placer | None = None
-        self._turning = False
+        self._finished: Verdict | None = None
+        self._given_up = False
         self._tail = Tail()
         self._heard = trio.Event()
         self._percent: float | None = None
@@ -157,24 +160,31 @@ class Dump:
         """Make the dump; every failure is a verdict. Cancelled, it still seals what it has, bounded."""
         self._started_at = trio.current_time()
         try:
-            target = await self._machine.in_thread(self._folder.create, self._name, mode=0o600)
+            target = await self._worker.run(self._folder.create, self._name, mode=0o600, undo=self._drop)
         except OSError as error:
             self.verdict = Verdict(state="none", why=f"{self._folder.path}: {trouble(error)}")
             return self.verdict
         try:
+            await self._fill(target)
+        finally:
+            # A thread that still hangs on the disk owns the descriptor: closing it here would let its
+            # number be used again under the thread's hands.
+            self._worker.afterwards(partial(os.close, target))
+        return self.verdict
+
+    def _drop(self, target: int) -> None:
+        os.close(target)
+        self._folder.discard(self._name)
+
+    async def _fill(self, target: int) -> None:
+        try:
             cut = await self._stream_in_time(target)
             self.verdict = await self._conclude(target, cut)
-        except trio.Cancelled:
+        except* trio.Cancelled:  # alone, or in a nursery's group
             self.verdict = Verdict(state="none", why=self._interrupted())
             with trio.move_on_after(_SEAL_S, shield=True):
                 self.verdict = await self._conclude(target, self._interrupted())
             raise
-        finally:
-            # A thread that still hangs on the disk owns the descriptor: closing it here would let its
-            # number be used again under the thread's hands.
-            if not self._turning:
-                os.close(target)
-        return self.verdict
 
     async def _stream_in_time(self, target: int) -> str | None:
         """Run makedumpfile into the file; returns why it was cut short, or None."""
@@ -202,7 +212,12 @@ class Dump:
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(self._listen, child)
-            self._placer = Placer(source, target, limit_bytes=self._limit.size_bytes if self._limit else None)
+            self._placer = Placer(
+                source,
+                target,
+                limit_bytes=self._limit.size_bytes if self._limit else None,
+                splice=self._machine.splice,
+            )
             cut = await self._place_all(self._placer, source)
             if cut is None or not self._placer.limit_reached:
                 cut = await self._ending(child) or cut
@@ -233,19 +248,12 @@ class Dump:
         return None if self._placer and self._placer.ended else "makedumpfile does not end"
 
     async def _turn(self, placer: Placer) -> None:
-        self._turning = True
         try:
-            await self._machine.in_thread(self._turn_in_thread, placer)
+            await self._worker.run(placer.turn)
         except trio.Cancelled:
             placer.stopped = True
             raise
         self._advance()
-
-    def _turn_in_thread(self, placer: Placer) -> None:
-        try:
-            placer.turn()
-        finally:
-            self._turning = False
 
     def _advance(self) -> None:
         self._stall.deadline = trio.current_time() + self._settings.stall_s
@@ -266,42 +274,49 @@ class Dump:
 
     async def _conclude(self, target: int, cut: str | None) -> Verdict:
         """Check, seal or drop, and publish; bounded, since all of it touches the disk."""
+        hangs = Verdict(state="none", why=f"{cut or 'the dump was written'}; storage does not answer")
+        if not await self._is_back():
+            return hangs
+        if self._finished is not None:
+            return self._finished
         report = makedumpfile.parse_report(self._tail.data) or self._survey
         if report is None and self._settings.level & makedumpfile.PRIVATE_PAGES:
             report = await survey(self._machine, self._settings, self._vmcore)
-        if not await self._turn_is_over():
-            return Verdict(state="none", why=f"{cut}; storage does not answer")
-        self._turning = True
         with trio.move_on_after(self._settings.stall_s):
-            return await self._machine.in_thread(self._finish_in_thread, target, cut, report)
-        return Verdict(state="none", why=f"{cut or 'the dump was written'}; storage does not answer")
+            return await self._worker.run(self._finish, target, cut, report)
+        self._given_up = True
+        return hangs
 
-    async def _turn_is_over(self) -> bool:
+    async def _is_back(self) -> bool:
         """Wait for a turn that a cancel left in its thread; False when it hangs on the disk."""
         with trio.move_on_after(_TURN_S):
-            while self._turning:
-                await trio.sleep(0.02)
-        return not self._turning
-
-    def _finish_in_thread(self, target: int, cut: str | None, report: PageReport | None) -> Verdict:
-        try:
-            return self._finish(target, cut, report)
-        except OSError as error:
-            return Verdict(state="none", why=f"finishing the dump failed: {trouble(error)}", report=report)
-        finally:
-            self._turning = False
+            await self._worker.idle()
+        return not self._worker.busy
 
     def _finish(self, target: int, cut: str | None, report: PageReport | None) -> Verdict:
+        """Conclude, in a thread; the verdict is kept even if nobody waits for it any more."""
         try:
-            verdict = judge(diskdump.check(target), report, cut, self._settings)
+            self._finished = self._publish(target, self._judge(target, cut, report))
+        except OSError as error:
+            why = f"finishing the dump failed: {trouble(error)}"
+            self._finished = Verdict(state="none", why=why, report=report)
+        return self._finished
+
+    def _judge(self, target: int, cut: str | None, report: PageReport | None) -> Verdict:
+        try:
+            return judge(diskdump.check(target), report, cut, self._settings)
         except FormatError as error:
-            verdict = Verdict(state="none", why=cut or f"the dump is damaged: {error}", report=report)
-        if verdict.state == "none":
-            self._folder.discard(self._name)
-            return verdict
+            return Verdict(state="none", why=cut or f"the dump is damaged: {error}", report=report)
+
+    def _publish(self, target: int, verdict: Verdict) -> Verdict:
         if verdict.state == "incomplete":
             diskdump.seal(target)
-        self._folder.publish(target, self._name)
+        if verdict.state != "none":
+            self._folder.sync_file(target)  # the part that takes long, before the last look
+        if verdict.state == "none" or self._given_up:
+            self._folder.discard(self._name)
+        else:
+            self._folder.publish(target, self._name)
         return verdict
 
 

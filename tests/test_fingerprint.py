@@ -21,7 +21,8 @@ WITH_PATH = [
 ]
 SAME = [
     {"null-dereference-6.12", "null-dereference-6.12-again"},
-    {"sysrq-6.12", "sysrq-6.12-again", "sysrq-6.1"},
+    {"sysrq-6.12", "sysrq-6.12-again", "sysrq-6.1", "vm-sysrq-6.1", "vm-sysrq-6.1-again"},
+    {"vm-null-dereference-6.1", "vm-null-dereference-6.1-again"},
     {"soft-lockup-6.12", "soft-lockup-6.12-again"},
 ]
 

@@ -21,7 +21,7 @@ from kdumpd.ending import Ending, Finish, Outcome, restart_machine
 from kdumpd.errors import KdumpError
 from kdumpd.evidence import Evidence
 from kdumpd.machine import Machine
-from kdumpd.panic import safe_lines
+from kdumpd.panic import last_lines
 from kdumpd.reboot import DeadlineThread
 from kdumpd.storage import Gate, Storage
 
@@ -176,7 +176,7 @@ class Supervisor:
         """Task 3: the panic text, as soon as the log is in memory."""
         await self._collector.log_read.wait()
         found = self._evidence.panic
-        lines = found.text if found else tuple(safe_lines(self._evidence.log.data))[-_LAST_LINES:]
+        lines = found.text if found else last_lines(self._evidence.log.data, _LAST_LINES)
         self._console.show([BEGIN, *(lines or ["no log could be read"]), END])
 
     async def _end(self, finish: Finish, deadline: DeadlineThread) -> Outcome:

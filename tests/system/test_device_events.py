@@ -145,8 +145,11 @@ async def udevd_listens(other: Program) -> None:
 
 @asynccontextmanager
 async def own_udevd() -> AsyncIterator[Program]:
-    """A udevd with its own /run and network namespace, so that one that the machine runs is left alone."""
-    setup = f"mount -t tmpfs run /run && echo there && exec {UDEVD}"
+    """A udevd with its own /run, /dev and network namespace: the machine's own are left alone."""
+    setup = (
+        "mount -t tmpfs run /run && mkdir /run/dev && cp -a /dev/null /dev/loop* /run/dev &&"
+        f"mount --bind /run/dev /dev && echo there && exec {UDEVD}"
+    )
     async with program("unshare", "--mount", "--net", "sh", "-c", setup) as daemon:
         assert await daemon.line() == "there"
         await udevd_listens(daemon)

@@ -1,14 +1,27 @@
-"""The crash record, ``crash-STAMP.json``: what happened, what was collected, how long it took."""
+"""The crash record, ``crash-STAMP.json``: what happened, what was collected, how long it took.
+
+It is written by one kdumpd and may be read by another, years later. A reader takes what it knows of a
+newer schema and leaves the rest; what is damaged is a FormatError that names the key.
+"""
 
 import json
-from typing import Any, Final
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Final, Literal, TypeVar
 
 import attrs
 from attrs import field, frozen
 
 from kdumpd.dump import Verdict
+from kdumpd.errors import FormatError
 
 SCHEMA: Final = 1
+
+# A record has some 6 KiB, 200 lines of panic text included. More than this is not one.
+MAX_RECORD_BYTES: Final = 1 << 20
+
+T = TypeVar("T")
 
 
 @frozen(kw_only=True)
@@ -37,8 +50,14 @@ class Log:
 
 @frozen(kw_only=True)
 class CrashRecord:
-    """Everything that is known of one crash when the machine reboots."""
+    """Everything that is known of one crash when the machine reboots.
 
+    Attributes:
+        schema: version of the record's form. A key may be added to a version; a change of what a key
+            means, or a key taken away, makes the next version.
+    """
+
+    schema: int = SCHEMA
     stamp: str
     crash_time_s: int | None
     release: str | None = None
@@ -59,9 +78,79 @@ class CrashRecord:
     phases: tuple[Phase, ...] = ()
     budgets_spent: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    tools: dict[str, str] = field(factory=dict)
+    tools: Mapping[str, str] = field(factory=dict)
 
     def to_json(self) -> bytes:
         """The record as its file has it."""
-        document: dict[str, Any] = {"schema": SCHEMA, **attrs.asdict(self)}
-        return json.dumps(document, indent=2, ensure_ascii=True).encode() + b"\n"
+        return json.dumps(attrs.asdict(self), indent=2, ensure_ascii=True).encode() + b"\n"
+
+
+def parse_record(data: bytes) -> CrashRecord:
+    """Read a crash record.
+
+    Keys that are not known are left out: a newer kdumpd may have written them. Keys that are missing
+    have their default, if there is one.
+
+    Raises:
+        FormatError: it is no JSON object, has no schema version, or a key is missing or of a wrong type.
+    """
+    if len(data) > MAX_RECORD_BYTES:
+        raise FormatError(f"a crash record of {len(data)} bytes is too long")
+    try:
+        document = json.loads(data, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"the crash record is not JSON: {error}") from error
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
+        raise FormatError("the crash record has no schema version")
+    try:
+        return _read_attrs(CrashRecord, document, "")
+    except FormatError as error:
+        newer = f" (its schema {schema} is newer than {SCHEMA}, which this kdumpd knows)"
+        raise FormatError(f"{error}{newer if schema > SCHEMA else ''}") from error
+
+
+def _refuse_constant(name: str) -> None:
+    """Python's JSON has NaN and Infinity; no other's has."""
+    raise ValueError(f"{name} is no number")
+
+
+def _read_attrs(kind: type[T], value: object, where: str) -> T:
+    if not isinstance(value, dict):
+        raise FormatError(f"{where or 'the crash record'} is not an object")
+    types_of = typing.get_type_hints(kind)
+    known = {}
+    for attribute in attrs.fields(typing.cast("Any", kind)):
+        place = f"{where}.{attribute.name}" if where else attribute.name
+        if attribute.name in value:
+            known[attribute.name] = _read(types_of[attribute.name], value[attribute.name], place)
+        elif attribute.default is attrs.NOTHING:
+            raise FormatError(f"{place} is missing")
+    return kind(**known)
+
+
+def _read(kind: type, value: object, where: str) -> object:
+    """Read a JSON value as one of the types that a record's fields have."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType:
+        inner = next(member for member in arguments if member is not types.NoneType)
+        return None if value is None else _read(inner, value, where)
+    if attrs.has(kind):
+        return _read_attrs(kind, value, where)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_read(arguments[0], item, f"{where}[{place}]") for place, item in enumerate(value))
+    if origin is Mapping and isinstance(value, dict):
+        return {key: _read(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    return _read_plain(kind, value, where)
+
+
+def _read_plain(kind: type, value: object, where: str) -> object:
+    if typing.get_origin(kind) is Literal:
+        accepted = value in typing.get_args(kind)
+    elif kind is float:
+        accepted = isinstance(value, int | float) and not isinstance(value, bool)
+    else:
+        accepted = type(value) is kind  # bool is an int in Python, and not in a record
+    if not accepted:
+        raise FormatError(f"{where} is {json.dumps(value)[:40]}, which cannot be")
+    return value

@@ -4,7 +4,7 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -14,6 +14,9 @@ from kdumpd.version import __version__
 
 if TYPE_CHECKING:
     from kdumpd.config import Config
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+    Handler = Callable[[argparse.Namespace], int]
 
 OK: Final = 0
 DEGRADED: Final = 1
@@ -49,7 +52,59 @@ def _parser() -> argparse.ArgumentParser:
         help="do everything but unmount and restart; exit 0 complete, 1 not",
     )
     run.set_defaults(handler=_run_command)
+    _add_list(commands)
+    _add_show(commands)
+    _add_prune(commands)
+    _add_export(commands)
     return parser
+
+
+def _add_list(commands: "Commands") -> None:
+    parser = _add(commands, "list", "the crashes in a folder or bundle", _list_command)
+    parser.add_argument("place", nargs="?", type=Path, metavar="PLACE", help="default: the crash folder")
+
+
+def _add_show(commands: "Commands") -> None:
+    parser = _add(commands, "show", "one crash in full", _show_command)
+    _add_crash(parser)
+
+
+def _add_prune(commands: "Commands") -> None:
+    parser = _add(commands, "prune", "remove the oldest dumps and logs", _prune_command)
+    parser.add_argument("folder", nargs="?", type=Path, metavar="FOLDER", help="default: the crash folder")
+    for what in ("dumps", "logs"):
+        parser.add_argument(
+            f"--{what}", type=_count, metavar="N", help=f"{what} that stay; default: as configured"
+        )
+    parser.add_argument("--dry-run", action="store_true", help="only say what would go")
+
+
+def _add_export(commands: "Commands") -> None:
+    parser = _add(commands, "export", "one crash as a bundle, .tar.zst or .tar", _export_command)
+    _add_crash(parser)
+    parser.add_argument("file", type=Path, metavar="FILE", help="the bundle to write")
+
+
+def _add(commands: "Commands", name: str, text: str, handler: "Handler") -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.set_defaults(handler=handler)
+    return parser
+
+
+def _add_crash(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "crash",
+        metavar="CRASH",
+        help="a name from `kdumpd list`, or `latest`; or a path: of a file of the crash, a folder, a bundle",
+    )
+    parser.add_argument("--folder", type=Path, metavar="FOLDER", help="where names are looked up")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
+    return int(text)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -74,6 +129,41 @@ def _run_command(arguments: argparse.Namespace) -> int:
     finally:
         # Whatever happened above, also a bug of ours: the machine comes back.
         print(f"kdumpd: the restart failed: {restart(config.reboot.method)}", file=sys.stderr)
+
+
+def _list_command(arguments: argparse.Namespace) -> int:
+    from kdumpd import commands
+
+    print(commands.list_crashes(arguments.place, as_json=arguments.json))
+    return OK
+
+
+def _show_command(arguments: argparse.Namespace) -> int:
+    from kdumpd import commands
+
+    print(commands.show(arguments.crash, arguments.folder, as_json=arguments.json))
+    return OK
+
+
+def _prune_command(arguments: argparse.Namespace) -> int:
+    from kdumpd import commands
+
+    done = commands.prune(
+        arguments.folder,
+        dumps=arguments.dumps,
+        logs=arguments.logs,
+        dry_run=arguments.dry_run,
+        as_json=arguments.json,
+    )
+    print(done)
+    return OK
+
+
+def _export_command(arguments: argparse.Namespace) -> int:
+    from kdumpd import commands
+
+    print(commands.export(arguments.crash, arguments.folder, arguments.file, as_json=arguments.json))
+    return OK
 
 
 def _config_for_run(arguments: argparse.Namespace) -> "Config":

@@ -1,0 +1,102 @@
+"""What the commands for a person do: list, show, prune, export, analyze. They return the text to print."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from kdumpd import archive, bundle, listing
+from kdumpd.commit import Folder, trouble
+from kdumpd.config import load_config
+from kdumpd.errors import StorageError
+from kdumpd.inventory import Crash, find_crash, read_folder
+from kdumpd.retention import surplus
+
+
+def list_crashes(place: Path | None, *, as_json: bool) -> str:
+    """The crashes in a folder or bundle."""
+    with _folder(place) as folder:
+        crashes = read_folder(folder)
+    if as_json:
+        return listing.as_json({"crashes": listing.overview(crashes)})
+    return listing.table(crashes) if crashes else f"no crash in {place or folder}"
+
+
+def show(name: str, folder: Path | None, *, as_json: bool) -> str:
+    """One crash in full."""
+    with found(name, folder) as crash:
+        seen = _seen(crash)
+    return listing.as_json(listing.full(crash, seen)) if as_json else listing.details(crash, seen)
+
+
+def prune(place: Path | None, *, dumps: int | None, logs: int | None, dry_run: bool, as_json: bool) -> str:
+    """Remove the oldest artefacts, as the daemon does after a run."""
+    retention = load_config().retention
+    path = place or default_folder()
+    folder = Folder.open(str(path))
+    try:
+        names = [entry.name for entry in folder.entries()]
+        gone = surplus(
+            names,
+            dumps=retention.dumps if dumps is None else dumps,
+            logs=retention.logs if logs is None else logs,
+        )
+        for name in () if dry_run else gone:
+            folder.remove(name)
+        folder.sync()
+    except OSError as error:
+        raise StorageError(f"{path}: {trouble(error)}") from error
+    finally:
+        folder.close()
+    if as_json:
+        return listing.as_json({"folder": str(path), "removed": [] if dry_run else gone, "surplus": gone})
+    verb = "would remove" if dry_run else "removed"
+    return "\n".join(f"{verb} {path / name}" for name in gone) or f"nothing to remove in {path}"
+
+
+def export(name: str, folder: Path | None, target: Path, *, as_json: bool) -> str:
+    """Write one crash into a bundle."""
+    with found(name, folder) as crash:
+        bundle.export(crash, target)
+    size_bytes = target.stat().st_size
+    if as_json:
+        return listing.as_json({"stamp": crash.stamp, "bundle": str(target), "size_bytes": size_bytes})
+    return f"{crash.stamp}: {target}, {listing.size(size_bytes)}"
+
+
+def default_folder() -> Path:
+    """The crash folder of this machine's configuration."""
+    config = load_config()
+    return Path(config.storage.mountpoint) / config.dump.directory
+
+
+@contextlib.contextmanager
+def found(name: str, folder: Path | None) -> Iterator[Crash]:
+    """One crash: by its stamp or ``latest`` in the folder, or by a path to its files, folder or bundle."""
+    path = Path(name)
+    if path.is_file() and archive.is_archive(path):
+        with bundle.opened(path) as inside:
+            yield find_crash(str(inside), inside)
+    else:
+        with _folder(folder) if not path.exists() else contextlib.nullcontext(path) as place:
+            yield find_crash(name, place)
+
+
+@contextlib.contextmanager
+def _folder(place: Path | None) -> Iterator[Path]:
+    """A folder of crashes; that of a bundle is there until the ``with`` ends."""
+    if place is not None and place.is_file():
+        with bundle.opened(place) as folder:
+            yield folder
+    else:
+        yield place or default_folder()
+
+
+def _seen(crash: Crash) -> list[str]:
+    """The stamps of the crashes beside it that have its fingerprint, newest first."""
+    folder = next(iter(crash.files.values())).path.parent
+    fingerprint = crash.record.fingerprint
+    return [
+        other.stamp
+        for other in read_folder(folder)
+        if fingerprint and other.record.fingerprint == fingerprint
+    ]

@@ -1,0 +1,225 @@
+"""Crashes as text for a person, and as JSON for a program."""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, cast
+
+import attrs
+
+from kdumpd.inventory import Crash, times_seen
+from kdumpd.panic import safe_lines
+from kdumpd.record import CrashRecord
+
+_UNITS: Final = ("KiB", "MiB", "GiB", "TiB")
+
+# Documentation/admin-guide/tainted-kernels.rst in the kernel's source.
+_TAINTS: Final = {
+    "P": "proprietary module",
+    "F": "module loaded by force",
+    "S": "kernel on a machine out of its specification",
+    "R": "module unloaded by force",
+    "M": "machine check",
+    "B": "bad page",
+    "U": "set from user space",
+    "D": "died before",
+    "A": "ACPI table overridden",
+    "W": "warning before",
+    "C": "staging driver",
+    "I": "firmware bug worked around",
+    "O": "module from outside the kernel's tree",
+    "E": "module without a signature",
+    "L": "soft lockup before",
+    "K": "live patched",
+    "X": "auxiliary, of the distribution",
+    "T": "structure layout randomised",
+    "N": "in-kernel test",
+}
+
+
+def table(crashes: Sequence[Crash]) -> str:
+    """A line for each crash."""
+    seen = times_seen(crashes)
+    rows = [("CRASH", "CAUSE", "KERNEL", "DUMP", "SIZE", "FINGERPRINT", "SEEN")]
+    for crash in crashes:
+        record = crash.record
+        rows.append(
+            (
+                crash.stamp,
+                headline(record),
+                record.release or "-",
+                crash.dump_state,
+                size(crash.size_bytes),
+                record.fingerprint or "-",
+                str(seen[record.fingerprint]) if record.fingerprint else "-",
+            )
+        )
+    return in_columns(rows, right=(4, 6))
+
+
+def in_columns(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
+    """Rows of text set in columns, two blanks apart; the numbered columns are set to the right."""
+    safe = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*safe, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if place in right else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in safe
+    )
+
+
+def headline(record: CrashRecord) -> str:
+    """The cause, and where."""
+    return f"{record.cause} in {record.symbol}" if record.symbol else record.cause
+
+
+def details(crash: Crash, seen: Iterable[str]) -> str:
+    """One crash in full; `seen` are the stamps of all crashes with its fingerprint."""
+    record = crash.record
+    lines = [f"{crash.stamp}: {headline(record)}"]
+    lines += [f"  {record.title}"] if record.title else []
+    lines += ["", *_facts(crash, list(seen))]
+    lines += _block(
+        "phases", [_phase(phase.name, phase.start_s, phase.duration_s) for phase in record.phases]
+    )
+    lines += _block("budgets that ran out", record.budgets_spent)
+    lines += _block("warnings", record.warnings)
+    lines += _block("about these files", crash.problems)
+    lines += _block("call trace, innermost first", record.frames)
+    lines += _block("panic text", record.panic_text)
+    return "\n".join(map(printable, lines))
+
+
+def _facts(crash: Crash, seen: list[str]) -> list[str]:
+    record = crash.record
+    facts = {
+        "crashed": moment(record.crash_time_s),
+        "kernel": f"{record.release or 'unknown'}, build id {record.build_id or 'unknown'}",
+        "task": record.command,
+        "taint": taints(record.taint),
+        "modules": " ".join(record.modules),
+        "fingerprint": _often(record.fingerprint, len(seen)),
+        "also in": ", ".join(stamp for stamp in seen if stamp != crash.stamp),
+        "dump": describe_dump(crash),
+        "pages": _pages(record),
+        "log": _log(crash),
+        "told EVE": record.reason,
+        "tools": ", ".join(f"{name} {version}" for name, version in record.tools.items()),
+    }
+    return [f"  {name:<12}{value}" for name, value in facts.items() if value]
+
+
+def _often(fingerprint: str | None, times: int) -> str | None:
+    return f"{fingerprint}, seen {times} times here" if fingerprint and times > 1 else fingerprint
+
+
+def describe_dump(crash: Crash) -> str:
+    """State, size and content of the dump in one line."""
+    dump, file = crash.record.dump, crash.files.get("dump")
+    why = f" ({dump.why})" if dump.why and crash.dump_state in ("none", "incomplete") else ""
+    if file is None:
+        return f"{crash.dump_state}{why}"
+    content = f"{dump.compression}, level {dump.level}, {dump.pages} of {dump.expected_pages} pages"
+    privacy = f", may hold private data: {dump.unfiltered}" if dump.unfiltered else ""
+    return f"{crash.dump_state}{why}, {size(file.size_bytes)}, {content}{privacy}: {file.path.name}"
+
+
+def _pages(record: CrashRecord) -> str | None:
+    report = record.dump.report
+    if report is None:
+        return None
+    left_out = {
+        "free": report.free_pages,
+        "user": report.user_pages,
+        "cache": report.cache_pages + report.private_cache_pages,
+        "zero": report.zero_pages,
+    }
+    listed = ", ".join(f"{count} {name}" for name, count in left_out.items())
+    return f"{report.kept_pages} of {report.total_pages} kept; left out: {listed}"
+
+
+def _log(crash: Crash) -> str:
+    file = crash.files.get("log")
+    return f"{size(file.size_bytes)}: {file.path.name}" if file else "none"
+
+
+def _phase(name: str, start_s: float, duration_s: float) -> str:
+    return f"{start_s:8.2f} s  {duration_s:8.2f} s  {name}"
+
+
+def _block(title: str, lines: Iterable[str]) -> list[str]:
+    listed = [f"  {line}" for line in lines]
+    return ["", f"{title}:", *listed] if listed else []
+
+
+def moment(time_s: int | None) -> str:
+    """A time as UTC."""
+    return "unknown" if time_s is None else f"{datetime.fromtimestamp(time_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def size(size_bytes: int) -> str:
+    """A size for a person, three digits or four."""
+    if size_bytes < 1024:
+        return f"{size_bytes} B"
+    value = float(size_bytes)
+    for unit in _UNITS:
+        value /= 1024
+        if value < 1000 or unit == _UNITS[-1]:
+            break
+    return f"{value:.1f} {unit}"
+
+
+def taints(letters: str | None) -> str | None:
+    """The kernel's taint letters with their meaning."""
+    named = [f"{letter} ({_TAINTS[letter]})" for letter in letters or "" if letter in _TAINTS]
+    return ", ".join(named) or None
+
+
+def printable(text: str) -> str:
+    """Text with nothing in it that a terminal would obey; records and logs come out of crashed machines."""
+    return " ".join(safe_lines(text.encode("utf-8", "surrogatepass"))) if not text.isprintable() else text
+
+
+def as_json(document: object) -> str:
+    """A document of records, dicts and lists as indented JSON."""
+    return json.dumps(document, indent=2, default=_plain)
+
+
+def _plain(value: object) -> object:
+    return attrs.asdict(cast("attrs.AttrsInstance", value)) if attrs.has(type(value)) else str(value)
+
+
+def overview(crashes: Sequence[Crash]) -> list[dict[str, Any]]:
+    """What ``list --json`` says: for each crash what the table has, and its files."""
+    seen = times_seen(crashes)
+    return [
+        {
+            "stamp": crash.stamp,
+            "crash_time_s": crash.record.crash_time_s,
+            "cause": crash.record.cause,
+            "symbol": crash.record.symbol,
+            "title": crash.record.title,
+            "release": crash.record.release,
+            "dump": crash.dump_state,
+            "size_bytes": crash.size_bytes,
+            "fingerprint": crash.record.fingerprint,
+            "seen": seen[crash.record.fingerprint] if crash.record.fingerprint else None,
+            "files": {kind: str(file.path) for kind, file in crash.files.items()},
+            "problems": list(crash.problems),
+        }
+        for crash in crashes
+    ]
+
+
+def full(crash: Crash, seen: Iterable[str]) -> dict[str, Any]:
+    """What ``show --json`` says: the record, and what the folder adds to it."""
+    return {
+        "record": attrs.asdict(crash.record),
+        "from_record": crash.from_record,
+        "dump": crash.dump_state,
+        "seen": list(seen),
+        "files": {kind: attrs.asdict(file) | {"path": str(file.path)} for kind, file in crash.files.items()},
+        "problems": list(crash.problems),
+    }

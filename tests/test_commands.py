@@ -1,0 +1,225 @@
+"""list, show, prune, export as a person meets them: tables, JSON, one line for what is wrong."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests import crashes
+from tests.crashes import CRASH_TIME_S
+
+from kdumpd.cli import main
+
+WRONG = 2
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "kcrashes"
+    path.mkdir()
+    for hour, log in enumerate((crashes.NULL, crashes.SYSRQ, crashes.NULL)):
+        crashes.leave(path, time_s=CRASH_TIME_S + 3600 * hour, log=log)
+    return path
+
+
+class Command:
+    """Runs a command; what it printed."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.capsys = capsys
+
+    def __call__(self, *arguments: str | Path) -> str:
+        code, out, err = self.end(*arguments)
+        assert (code, err) == (0, "")
+        return out
+
+    def end(self, *arguments: str | Path) -> tuple[object, str, str]:
+        with pytest.raises(SystemExit) as exited:
+            main([str(argument) for argument in arguments])
+        printed = self.capsys.readouterr()
+        return exited.value.code, printed.out, printed.err
+
+    def json(self, *arguments: str | Path) -> Any:
+        return json.loads(self(*arguments, "--json"))
+
+    def wrong(self, *arguments: str | Path) -> str:
+        code, out, err = self.end(*arguments)
+        assert (code, out, err.count("\n")) == (WRONG, "", 1)
+        assert err.startswith("kdumpd: ")
+        return err
+
+
+@pytest.fixture
+def kdumpd(capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(capsys)
+
+
+def test_list_is_a_table_newest_first(kdumpd: Command, folder: Path) -> None:
+    head, *lines = kdumpd("list", folder).splitlines()
+    assert head.split() == ["CRASH", "CAUSE", "KERNEL", "DUMP", "SIZE", "FINGERPRINT", "SEEN"]
+    assert [line.split("  ")[1] for line in lines] == [
+        "null-dereference in kdtest_write_null",
+        "sysrq in sysrq_handle_crash",
+        "null-dereference in kdtest_write_null",
+    ]
+    assert [line.split()[-1] for line in lines] == ["2", "1", "2"]
+    assert all("6.12.49-linuxkit  complete" in line for line in lines)
+
+
+def test_list_of_nothing_says_so(kdumpd: Command, tmp_path: Path) -> None:
+    assert kdumpd("list", tmp_path) == f"no crash in {tmp_path}\n"
+    assert kdumpd.json("list", tmp_path) == {"crashes": []}
+
+
+def test_list_as_json(kdumpd: Command, folder: Path) -> None:
+    listed = kdumpd.json("list", folder)["crashes"]
+    assert [crash["seen"] for crash in listed] == [2, 1, 2]
+    assert listed[1]["cause"] == "sysrq"
+    assert listed[0]["crash_time_s"] == CRASH_TIME_S + 7200
+    assert Path(listed[0]["files"]["dump"]).is_file()
+
+
+def test_show_is_the_whole_crash(kdumpd: Command, folder: Path) -> None:
+    shown = kdumpd("show", "latest", "--folder", folder)
+    for text in (
+        "null-dereference in kdtest_write_null",
+        "BUG: kernel NULL pointer dereference, address: 0000000000000000",
+        "6.12.49-linuxkit, build id 3b43fad5034874490492495d552c0af6a5fab235",
+        ", seen 2 times here",
+        " KiB, zlib, level 31, 5 of 5 pages: kdump-",
+        "    2.60 s      9.30 s  dump",
+        "Call Trace:",
+    ):
+        assert text in shown
+
+
+def test_show_as_json_has_the_record(kdumpd: Command, folder: Path) -> None:
+    shown = kdumpd.json("show", folder)
+    assert shown["record"]["cause"] == "null-dereference"
+    assert len(shown["seen"]) == 2
+    assert shown["dump"] == "complete"
+
+
+def test_a_bundle_is_listed_and_shown_as_it_is(kdumpd: Command, folder: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "crash.tar.zst"
+    said = kdumpd("export", "latest", bundle, "--folder", folder)
+    assert str(bundle) in said
+    newest = kdumpd.json("list", folder)["crashes"][0]
+    (listed,) = kdumpd.json("list", bundle)["crashes"]
+    same = ("stamp", "cause", "fingerprint", "dump", "size_bytes", "problems")
+    assert {key: listed[key] for key in same} == {key: newest[key] for key in same}
+    assert (
+        kdumpd.json("show", bundle)["record"] == kdumpd.json("show", "latest", "--folder", folder)["record"]
+    )
+
+
+def test_prune_keeps_the_newest(kdumpd: Command, folder: Path) -> None:
+    (folder / "notes.txt").touch()
+    newest = [crash["stamp"] for crash in kdumpd.json("list", folder)["crashes"]]
+    planned = kdumpd("prune", folder, "--dumps", "1", "--logs", "2", "--dry-run")
+    assert planned.count("would remove ") == 4
+    assert len(list(folder.iterdir())) == 10
+    removed = kdumpd.json("prune", folder, "--dumps", "1", "--logs", "2")["removed"]
+    assert len(removed) == 4
+    left = kdumpd.json("list", folder)["crashes"]
+    assert [(crash["stamp"], crash["dump"]) for crash in left] == [
+        (newest[0], "complete"),
+        (newest[1], "missing"),
+    ]
+    assert (folder / "notes.txt").exists()
+    assert kdumpd("prune", folder) == f"nothing to remove in {folder}\n"
+
+
+def test_what_a_terminal_would_obey_is_shown_by_number(kdumpd: Command, tmp_path: Path) -> None:
+    crashes.leave(tmp_path)
+    crashes.rewrite(tmp_path, title="\x1b[2Jgone\nforged line", warnings=("\x07\ud800",))
+    shown = kdumpd("show", tmp_path)
+    assert "\\x1b[2Jgone forged line" in shown
+    assert shown.isascii()
+    assert not set(shown) & {"\x1b", "\x07"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("list", "/nonexistent"),
+        ("show", "latest", "--folder", "/nonexistent"),
+        ("show", "20200101T000000Z", "--folder", "."),
+        ("show", "/nonexistent/file"),
+        ("export", "latest", "x.tar.zst", "--folder", "/nonexistent"),
+        ("prune", "/nonexistent"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(
+    kdumpd: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    kdumpd.wrong(*arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_bundle_cannot_be_listed(kdumpd: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no bundle")
+    assert f"{tmp_path}/file: " in kdumpd.wrong("list", tmp_path / "file")
+
+
+def test_prune_refuses_a_count_that_is_none(kdumpd: Command, folder: Path) -> None:
+    code, out, err = kdumpd.end("prune", folder, "--dumps", "-1")
+    assert (code, out) == (WRONG, "")
+    assert "Traceback" not in err
+    assert len(list(folder.iterdir())) == 9
+
+
+def loaded(*arguments: str | Path, also: str = "") -> set[str]:
+    """The modules that a command has imported when it ends."""
+    code = (
+        f"import sys\n{also}\nimport atexit\natexit.register(lambda: print('\\n' + ' '.join(sys.modules)))\n"
+    )
+    code += "from kdumpd.cli import main\nmain(sys.argv[1:])" if arguments else "import kdumpd"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ | {"PYTHONWARNINGS": "ignore"},
+    )
+    return set(done.stdout.splitlines()[-1].split())
+
+
+HEAVY = {"drgn", "_drgn", "zstandard", "kdumpd.analysis", "kdumpd.commands", "kdumpd.inventory"}
+
+
+def test_the_daemon_loads_no_analysis() -> None:
+    assert not loaded() & HEAVY
+    ran = loaded("run")
+    assert "kdumpd.config" in ran
+    assert not ran & HEAVY
+    supervisor = loaded("run", also="import kdumpd.supervisor")
+    assert "kdumpd.record" in supervisor
+    assert not supervisor & HEAVY
+
+
+def test_list_and_show_need_no_extra(folder: Path) -> None:
+    for arguments in (("list", folder), ("show", folder), ("prune", folder)):
+        ran = loaded(*arguments)
+        assert "kdumpd.retention" in ran
+        assert not ran & {"drgn", "zstandard", "kdumpd.analysis"}
+
+
+def test_without_zstandard_a_plain_tar_is_written_all_the_same(folder: Path, tmp_path: Path) -> None:
+    without = "import sys; sys.modules['zstandard'] = None; from kdumpd.cli import main; main(sys.argv[1:])"
+    for name, code in (("crash.tar", 0), ("crash.tar.zst", WRONG)):
+        done = subprocess.run(
+            [sys.executable, "-c", without, "export", "latest", tmp_path / name, "--folder", folder],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+        assert (tmp_path / name).exists() == (code == 0)
+    assert "pip install 'kdumpd[analysis]'" in done.stderr

@@ -84,6 +84,7 @@ async def test_a_child_is_the_oom_killers_first_choice() -> None:
         (1, b"progress\rCan't open.\n\n", "ended with exit code 1: Can't open."),
         (1, b"", "ended with exit code 1"),
         (-9, b"", "was killed by signal 9"),
+        (-9, b"\rCopying data : [ 45.1 %] /    eta: 3s", "was killed by signal 9"),
         (2, b"\x1b[2Jx\xff\n", "ended with exit code 2: ?[2Jx\N{REPLACEMENT CHARACTER}"),
     ],
 )

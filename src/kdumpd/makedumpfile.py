@@ -109,7 +109,8 @@ def parse_progress(messages: bytes) -> float | None:
 
 def parse_phase(messages: bytes) -> bytes | None:
     """The last progress indicator in a piece of standard error, phase and percentage; None without one."""
-    found: list[bytes] = re.findall(rb"[A-Z][a-z ]{1,40}: \[ {0,3}\d{1,3}\.\d", messages)
+    # A phase's name is padded to 50 characters (PROGRESS_MAXLEN in makedumpfile's print_info.h).
+    found: list[bytes] = re.findall(rb"[A-Z][a-z ]{1,60}: \[ {0,3}\d{1,3}\.\d", messages)
     return found[-1] if found else None
 
 

@@ -165,12 +165,12 @@ class Finished:
     messages: bytes
 
     def why(self) -> str:
-        """Say in a few words how it ended, with its last line of text."""
+        """Say in a few words how it ended, with its last line of text that is not a percentage."""
         ending = (
             f"was killed by signal {-self.code}" if self.code < 0 else f"ended with exit code {self.code}"
         )
         lines = [line.strip() for line in self.messages.replace(b"\r", b"\n").splitlines()]
-        said = [line for line in lines if line]
+        said = [line for line in lines if line and b" %] " not in line]
         return f"{ending}: {printable(said[-1])}" if said else ending
 
 

@@ -28,8 +28,9 @@ _SEAL_S: Final = 10.0
 _SURVEY_S: Final = 60.0
 # A turn that a cancel left behind has at most 8 MiB to write; one that takes longer hangs.
 _TURN_S: Final = 3.0
-# How long makedumpfile may take to exit after its last byte.
-_EXIT_S: Final = 10.0
+# How long makedumpfile may take to exit after its last byte; and, where its stream broke off, to say why.
+_EXIT_S: Final = 5.0
+_LAST_WORD_S: Final = 1.0
 
 
 @frozen(kw_only=True)
@@ -219,8 +220,8 @@ class Dump:
                 splice=self._machine.splice,
             )
             cut = await self._place_all(self._placer, source)
-            if cut is None or not self._placer.limit_reached:
-                cut = await self._ending(child) or cut
+            if not self._placer.limit_reached:
+                cut = await self._ending(child, cut)
             nursery.cancel_scope.cancel()
         return cut
 
@@ -237,15 +238,14 @@ class Dump:
             return f"writing the dump failed: {trouble(error)}"
         return None
 
-    async def _ending(self, child: Child) -> str | None:
-        """Why makedumpfile failed, in its own words, or None when it did not."""
-        with trio.move_on_after(_EXIT_S):
+    async def _ending(self, child: Child, cut: str | None) -> str | None:
+        """Why makedumpfile failed, in its own words where it has some; None when nothing failed."""
+        with trio.move_on_after(_LAST_WORD_S if cut else _EXIT_S):
             code = await child.wait()
             await self._heard.wait()
-            if code == 0:
-                return None
-            return f"makedumpfile {Finished(code=code, messages=self._tail.data).why()}"
-        return None if self._placer and self._placer.ended else "makedumpfile does not end"
+            if code != 0:
+                return f"makedumpfile {Finished(code=code, messages=self._tail.data).why()}"
+        return cut
 
     async def _turn(self, placer: Placer) -> None:
         try:

@@ -12,8 +12,8 @@ import trio
 from kdumpd import dump, makedumpfile
 from kdumpd.config import Config
 from kdumpd.crashfolder import CrashFolder
-from kdumpd.crashlog import read_log
-from kdumpd.dump import Dump, Verdict
+from kdumpd.crashlog import CrashLog, read_log
+from kdumpd.dump import NO_DUMP, Dump, Verdict
 from kdumpd.errors import DumpError, FormatError, KdumpError, StorageError
 from kdumpd.evidence import Evidence
 from kdumpd.machine import Machine
@@ -21,6 +21,9 @@ from kdumpd.panic import find_panic
 from kdumpd.process import run
 from kdumpd.storage import Storage
 from kdumpd.watchdog import Lease
+
+# What the reasons say while the dump is written: the truth, should the machine go down.
+_PROVISIONAL: Final = Verdict(state="none", why="the machine went down while the dump was written")
 
 _PROBE_S: Final = 10.0
 _PROGRESS_S: Final = 5.0
@@ -35,7 +38,7 @@ class Collector:
         evidence: what is known; filled in here.
         lease: renewed while work advances.
         say: puts a line on the console.
-        why_cancelled: the words for a dump that a cancel cut short.
+        why_cut: the words for what a cancel or a failure cut short.
 
     Attributes:
         log_read: set when the log is in memory, or is known not to be had.
@@ -50,7 +53,7 @@ class Collector:
         evidence: Evidence,
         lease: Lease,
         say: Callable[[str], None],
-        why_cancelled: Callable[[], str],
+        why_cut: Callable[[], str],
     ) -> None:
         self.log_read = trio.Event()
         self.crashes: CrashFolder | None = None
@@ -59,9 +62,10 @@ class Collector:
         self._evidence = evidence
         self._lease = lease
         self._say = say
-        self._why_cancelled = why_cancelled
+        self._why_cut = why_cut
         self._capabilities: makedumpfile.Capabilities | None = None
         self._survey: makedumpfile.PageReport | None = None
+        self._log_was_put = False
 
     def warn(self, text: str) -> None:
         """Note a warning and say it."""
@@ -81,6 +85,9 @@ class Collector:
             for warning in self._evidence.log.warnings:
                 self.warn(warning)
             self._evidence.panic = find_panic(self._evidence.log.data)
+        except trio.Cancelled:
+            self._evidence.log = CrashLog(data=b"", tool=None, warnings=(self._why_cut(),))
+            raise
         finally:
             self.log_read.set()
 
@@ -115,15 +122,19 @@ class Collector:
 
     async def save(self, storage: Storage) -> None:
         """Put everything on storage: the log, a provisional verdict, the dump."""
-        self.crashes = CrashFolder(storage, self._config, self._machine)
-        why_no_dump = await self._open(self.crashes)
-        await self._save_log(self.crashes)
-        self._evidence.dump = Verdict(
-            state="none", why=why_no_dump or "the machine went down while the dump was written"
-        )
-        await self._commit(self.crashes)
+        crashes = self.crashes = CrashFolder(storage, self._config, self._machine)
+        why_no_dump = await self._put_log(crashes)
+        self._evidence.dump = Verdict(state="none", why=why_no_dump) if why_no_dump else _PROVISIONAL
+        await self._commit(crashes)
         if why_no_dump is None and self._evidence.dump_wanted:
-            await self._take_dump(self.crashes)
+            await self._take_dump(crashes)
+
+    async def _put_log(self, crashes: CrashFolder) -> str | None:
+        """Open the crash folder and put the log there; returns why there can be no dump, or None."""
+        why_no_dump = await self._open(crashes)
+        await self._save_log(crashes)
+        self._log_was_put = True
+        return why_no_dump
 
     async def _open(self, crashes: CrashFolder) -> str | None:
         """Open the crash folder; returns why there can be no dump, or None."""
@@ -135,6 +146,8 @@ class Collector:
                 self.warn(str(error))
                 return str(error)
         evidence.stamp = arrived.stamp
+        for warning in arrived.warnings:
+            self.warn(warning)
         if arrived.left_over:
             self.warn(f"an earlier run was cut off; removed {', '.join(arrived.left_over)}")
         if 0 < loop.dumps <= arrived.recent_dumps:
@@ -191,7 +204,7 @@ class Collector:
             limit=limit,
             survey=self._survey,
             advance=lambda: self._lease.renew(settings.stall_s),
-            interrupted=self._why_cancelled,
+            interrupted=self._why_cut,
         )
 
     async def _report_progress(self, taking: Dump) -> None:
@@ -199,10 +212,16 @@ class Collector:
             await trio.sleep(_PROGRESS_S)
             self._say(taking.progress().line())
 
-    async def settle(self) -> None:
-        """Commit the final verdict and the record."""
+    async def settle(self, storage: Storage | None) -> None:
+        """Commit the final verdict and the record; what a cancel kept from being put down comes first."""
+        if self._evidence.dump in (NO_DUMP, _PROVISIONAL):
+            self._evidence.dump = Verdict(state="none", why=self._why_cut())
+        if self.crashes is None and storage is not None:
+            self.crashes = CrashFolder(storage, self._config, self._machine)
         if self.crashes is None:
             return
+        if not self._log_was_put:
+            await self._put_log(self.crashes)
         if self.crashes.folder is not None:
             await self._release(self.crashes)
         await self._commit(self.crashes)

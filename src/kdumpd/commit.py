@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Self
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from kdumpd.errors import StorageError
 
@@ -70,7 +70,7 @@ class Folder:
         except OSError as error:
             raise StorageError(f"{path} {_folder_trouble(error)}") from error
 
-    def subfolder(self, name: str, *, mode: int = 0o700) -> "Folder":
+    def subfolder(self, name: str, *, mode: int = 0o700) -> Self:
         """Open a directory inside, made if it is not there yet.
 
         Raises:
@@ -85,7 +85,7 @@ class Folder:
             os.fchmod(fd, mode)
         except OSError as error:
             raise StorageError(f"{path} {_folder_trouble(error)}") from error
-        return Folder(path=path, fd=fd)
+        return evolve(self, path=path, fd=fd)
 
     def close(self) -> None:
         """Let go of the directory, so that its file system can be unmounted."""
@@ -132,9 +132,13 @@ class Folder:
         os.fchmod(fd, mode)
         return fd
 
+    def sync_file(self, fd: int) -> None:
+        """Make the content of a file durable."""
+        os.fsync(fd)
+
     def publish(self, fd: int, name: str) -> None:
         """Give the file that ``create`` opened its final name, durably. The descriptor stays open."""
-        os.fsync(fd)
+        self.sync_file(fd)
         os.rename(temporary_name(name), name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         self.sync()
 

@@ -5,6 +5,7 @@ nothing more is tried on it then, since each try would cost its whole wait again
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final, TypeVar
 
 import trio
@@ -19,6 +20,7 @@ from kdumpd.machine import Machine
 from kdumpd.panic import tail
 from kdumpd.retention import find_artefacts, free_stamp, surplus
 from kdumpd.storage import Storage, floor_bytes
+from kdumpd.worker import Worker
 
 T = TypeVar("T")
 
@@ -43,6 +45,7 @@ class Arrived:
     removed: tuple[str, ...]
     left_over: tuple[str, ...]
     recent_dumps: int
+    warnings: tuple[str, ...]
 
 
 class CrashFolder:
@@ -63,11 +66,13 @@ class CrashFolder:
         self._reasons = storage.folder
         self._config = config
         self._machine = machine
+        self._worker = Worker(machine)
+        self._arrived: Arrived | None = None
         self._hangs = False
         self._stack_written = False
 
     async def open(self, crash_time_s: int) -> Arrived:
-        """Open the folder, clear what an interrupted run left, and make room for this crash.
+        """Open the folder, clear what an interrupted run left, and make room for this crash; only once.
 
         Raises:
             StorageError: it cannot be opened or cleared.
@@ -82,7 +87,7 @@ class CrashFolder:
         """
         if self.folder is None:
             raise StorageError("there is no crash folder")
-        await self._turn(self.folder.write, name, data, mode=0o600)
+        await self._turn(partial(self.folder.write, name, data, mode=0o600))
 
     async def commit(self, evidence: Evidence) -> None:
         """Write the reason files as of now; the stack only once.
@@ -100,11 +105,10 @@ class CrashFolder:
         await self._turn(self._storage.folder.release)
 
     def close(self) -> None:
-        """Let go of the file system, so that it can be unmounted."""
-        if not self._hangs:
-            for folder in {self.folder, self._reasons, self._storage.folder} - {None}:
-                assert folder is not None
-                folder.close()
+        """Let go of the file system, so that it can be unmounted; where a turn hangs, when it comes back."""
+        for folder in {self.folder, self._reasons, self._storage.folder} - {None}:
+            assert folder is not None
+            self._worker.afterwards(folder.close)
 
     async def limit(self) -> Limit | None:
         """How long a dump may get: what leaves the floor free, and ``dump.max_bytes``.
@@ -126,24 +130,42 @@ class CrashFolder:
         return Limit(size_bytes=room, why=f"space ran out: {floor >> 20} MiB must stay free")
 
     def _open(self, crash_time_s: int) -> Arrived:
-        if self._config.reasons.directory:
-            self._reasons = self._machine.open_folder(self._config.reasons.directory)
-        left_over = self._reasons.clear_temporaries()
-        folder = self._storage.folder.subfolder(self._config.dump.directory)
-        left_over += folder.clear_temporaries()
+        if self._arrived is None:
+            folder = self._storage.folder.subfolder(self._config.dump.directory)
+            try:
+                self._arrived = self._make_room(folder, crash_time_s)
+            except OSError:
+                folder.close()
+                raise
+            self.folder = folder
+        return self._arrived
+
+    def _make_room(self, folder: Folder, crash_time_s: int) -> Arrived:
+        warnings = self._open_reasons()
+        left_over = self._reasons.clear_temporaries() + folder.clear_temporaries()
         names = [entry.name for entry in folder.entries()]
         removed = surplus(names, dumps=self._config.retention.dumps - 1, logs=self._config.retention.logs - 1)
         for name in removed:
             folder.remove(name)
         folder.sync()
         self._storage.folder.reserve(_RESERVE_BYTES)
-        self.folder = folder
         return Arrived(
             stamp=free_stamp(crash_time_s, names),
             removed=tuple(removed),
             left_over=left_over,
             recent_dumps=self._recent_dumps(names, crash_time_s),
+            warnings=warnings,
         )
+
+    def _open_reasons(self) -> tuple[str, ...]:
+        """Open the folder of the reason files; what is wrong with it must not cost the dump."""
+        if not self._config.reasons.directory:
+            return ()
+        try:
+            self._reasons = self._machine.open_folder(self._config.reasons.directory)
+        except StorageError as error:
+            return (f"{error}: the reasons go to {self._storage.folder.path}",)
+        return ()
 
     def _recent_dumps(self, names: list[str], crash_time_s: int) -> int:
         if crash_time_s < _CLOCK_SET_S:
@@ -155,12 +177,12 @@ class CrashFolder:
             if artefact.kind == "dump" and since <= artefact.order[0] <= crash_time_s
         )
 
-    async def _turn(self, call: Callable[..., T], *args: object, **kwargs: object) -> T:
+    async def _turn(self, call: Callable[..., T], *args: object) -> T:
         if self._hangs:
             raise StorageError(f"{self._config.storage.mountpoint} hangs")
         try:
             with trio.fail_after(_TURN_S):
-                return await self._machine.in_thread(call, *args, **kwargs)
+                return await self._worker.run(call, *args)
         except trio.TooSlowError as error:
             self._hangs = True
             raise StorageError(f"{self._config.storage.mountpoint} hangs") from error

@@ -63,7 +63,8 @@ async def restart_machine(ending: Ending) -> None:
     if timeout_s is not None and timeout_s > 0:
         ending.extend(timeout_s + config.budget.grace_s)
         await trio.sleep(timeout_s)
-    ending.say(f"the restart failed: {machine.restart(config.reboot.method)}")
+    if trouble := machine.restart(config.reboot.method):
+        ending.say(f"the restart failed: {trouble}")
 
 
 async def describe_only(ending: Ending) -> None:  # noqa: ASYNC124 a Finish is async
@@ -86,9 +87,9 @@ def describe_restart(config: Config, timeout_s: int | None) -> str:
 
 
 async def _leave_clean(ending: Ending) -> None:
-    """Leave the file systems clean; the restart does not wait for a disk that hangs."""
+    """Leave the file systems clean, also when cancelled; the restart does not wait for a disk that hangs."""
     mountpoint = ending.config.storage.mountpoint
-    with trio.move_on_after(_SYNC_S) as bound:
+    with trio.move_on_after(_SYNC_S, shield=True) as bound:
         trouble = await ending.machine.in_thread(ending.machine.make_clean, mountpoint)
         if trouble:
             ending.say(f"{mountpoint} stays mounted: {trouble}")

@@ -96,7 +96,7 @@ class Evidence:
 
     def _why_nothing(self) -> str:
         whys = [*self.log.warnings, *([self.dump.why] if self.dump_wanted and self.dump.why else [])]
-        return "; ".join(whys) or "no log was found"
+        return "; ".join(dict.fromkeys(whys)) or "no log was found"
 
     def record(self) -> CrashRecord:
         """The crash record as of now."""

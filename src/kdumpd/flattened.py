@@ -7,6 +7,7 @@ would have written (makedumpfile's IMPLEMENTATION document, "The flattened forma
 
 import os
 import struct
+from collections.abc import Callable
 from typing import Final
 
 from attrs import frozen
@@ -71,6 +72,14 @@ def parse_record(data: bytes) -> Record:
     return Record(offset=offset, size_bytes=size_bytes)
 
 
+Splice = Callable[[int, int, int, int], int]
+
+
+def splice_bytes(source: int, target: int, size_bytes: int, offset: int) -> int:
+    """Move up to so many bytes from a pipe to a place in a file; returns how many, 0 at the pipe's end."""
+    return os.splice(source, target, size_bytes, offset_dst=offset)
+
+
 class Placer:
     """Moves a flattened stream from a pipe to a file, a turn at a time.
 
@@ -84,7 +93,9 @@ class Placer:
         stopped: set it to make a turn that hangs on the disk end as soon as it wakes.
     """
 
-    def __init__(self, source: int, target: int, *, limit_bytes: int | None = None) -> None:
+    def __init__(
+        self, source: int, target: int, *, limit_bytes: int | None = None, splice: Splice | None = None
+    ) -> None:
         self.placed_bytes = 0
         self.end_bytes = 0
         self.ended = False
@@ -92,6 +103,7 @@ class Placer:
         self._source = source
         self._target = target
         self._limit_bytes = limit_bytes
+        self._splice = splice or splice_bytes
         self._pending = b""
         self._wanted = HEADER_BYTES
         self._offset = 0
@@ -120,7 +132,7 @@ class Placer:
             return
 
     def _move(self) -> None:
-        moved = os.splice(self._source, self._target, self._left, offset_dst=self._offset)
+        moved = self._splice(self._source, self._target, self._left, self._offset)
         if moved == 0:
             raise FormatError(f"the flattened stream ended early, {self._left} bytes short of a record")
         self._offset += moved

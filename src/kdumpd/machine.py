@@ -7,13 +7,14 @@ disks, programs and consoles.
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NoReturn, TypeVar
+from typing import NoReturn, Protocol, TypeVar
 
 import trio
 
-from kdumpd import console, reboot
+from kdumpd import console, reboot, watchdog
 from kdumpd.commit import Folder
 from kdumpd.errors import StorageError
+from kdumpd.flattened import splice_bytes
 from kdumpd.mounts import Mount, read_mounts, watch_mounts
 from kdumpd.process import Child, open_child
 from kdumpd.uevents import Partition, find_partition, watch_devices
@@ -21,6 +22,13 @@ from kdumpd.vmcore import Vmcoreinfo, read_vmcoreinfo
 
 T = TypeVar("T")
 Tick = Callable[[], None]
+
+
+class Deadline(Protocol):
+    """A deadline that was armed."""
+
+    def move(self, seconds: float | None) -> None:
+        """Set it to so many seconds from now; None is never."""
 
 
 class Machine:
@@ -78,6 +86,10 @@ class Machine:
         """
         return await open_child(argv, stdout=stdout)
 
+    def splice(self, source: int, target: int, size_bytes: int, offset: int) -> int:
+        """Move bytes from a pipe into a file on storage. Blocking; see ``flattened.splice_bytes``."""
+        return splice_bytes(source, target, size_bytes, offset)
+
     async def write_line(self, target: str, line: str) -> None:
         """Write one line to a console target."""
         await self.in_thread(console.write_line, target, line)
@@ -94,10 +106,17 @@ class Machine:
         """Make a file system read-only and unmount it; returns what went wrong. Blocking."""
         return reboot.make_clean(mountpoint)
 
-    def arm_deadline(self, seconds: float, act: Callable[[], object]) -> reboot.DeadlineThread:
+    def open_watchdog(self, device: str) -> int:
+        """Open the hardware watchdog; see ``watchdog.open_watchdog``."""
+        return watchdog.open_watchdog(device)
+
+    def arm_deadline(self, seconds: float, act: Callable[[], object]) -> Deadline:
         """Start the thread that acts after so many seconds whatever the event loop does."""
         return reboot.DeadlineThread(seconds, act)
 
-    def restart(self, method: str) -> str:
-        """Restart the machine; returns only when that failed, with the reason."""
+    def restart(self, method: str) -> str | None:
+        """Restart the machine; on the real one it returns only when that failed, with the reason.
+
+        A simulated machine returns None when it was restarted.
+        """
         return reboot.restart(method)

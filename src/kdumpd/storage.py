@@ -18,6 +18,7 @@ from kdumpd.errors import StorageError
 from kdumpd.machine import Machine
 from kdumpd.mounts import Mount, find_mount
 from kdumpd.uevents import Partition
+from kdumpd.worker import Worker
 
 RESCAN_S: Final = 5.0
 
@@ -40,6 +41,10 @@ class Storage:
     folder: Folder
     mount: Mount
     space: Space
+
+    def close(self) -> None:
+        """Let go of it, so that it can be unmounted."""
+        self.folder.close()
 
 
 @frozen(kw_only=True)
@@ -90,6 +95,10 @@ class Gate:
         machine: where to look.
         tell: gets a line when what is missing changes.
         rescan_s: how often to look although nothing was reported.
+
+    Attributes:
+        missing: what storage was lacking when it was last looked at.
+        storage: what was found; also when ``wait`` was cancelled just then. The caller closes it.
     """
 
     def __init__(
@@ -101,9 +110,10 @@ class Gate:
         rescan_s: float = RESCAN_S,
     ) -> None:
         self.missing = "storage was not looked at yet"
-        self._probing = False
+        self.storage: Storage | None = None
         self._settings = settings
         self._machine = machine
+        self._worker = Worker(machine)
         self._tell = tell
         self._rescan_s = rescan_s
 
@@ -121,9 +131,9 @@ class Gate:
             await nursery.start(self._machine.watch_mounts, tick)
             source = await nursery.start(self._machine.watch_devices, tick)
             self._tell(f"waiting for {self._settings.mountpoint} (device events: {source})")
-            storage = await self._look_until_ready(ticks)
+            self.storage = await self._look_until_ready(ticks)
             nursery.cancel_scope.cancel()
-        return storage
+        return self.storage
 
     async def _look_until_ready(self, ticks: "trio.MemoryReceiveChannel[None]") -> Storage:
         while True:
@@ -145,21 +155,23 @@ class Gate:
         if isinstance(mount, NotReady):
             return mount
         hangs = NotReady(why=f"{self._settings.mountpoint} is mounted, and writing to it hangs")
-        if self._probing:
+        if self._worker.busy:
             return hangs
         with trio.move_on_after(_PROBE_S):
-            return await self._machine.in_thread(self._probe, mount)
+            return await self._worker.run(self._probe, mount, undo=_let_go)
         return hangs
 
     def _probe(self, mount: Mount) -> Storage | NotReady:
-        self._probing = True
         try:
             folder = self._machine.open_mount(mount)
             return _prove(folder, mount)
         except StorageError as error:
             return NotReady(why=str(error))
-        finally:
-            self._probing = False
+
+
+def _let_go(found: Storage | NotReady) -> None:
+    if isinstance(found, Storage):
+        found.close()
 
 
 def _prove(folder: Folder, mount: Mount) -> Storage | NotReady:

@@ -20,9 +20,8 @@ from kdumpd.dump import Verdict
 from kdumpd.ending import Ending, Finish, Outcome, restart_machine
 from kdumpd.errors import KdumpError
 from kdumpd.evidence import Evidence
-from kdumpd.machine import Machine
+from kdumpd.machine import Deadline, Machine
 from kdumpd.panic import last_lines
-from kdumpd.reboot import DeadlineThread
 from kdumpd.storage import Gate, Storage
 
 BEGIN: Final = "-------- BEGIN kernel panic --------"
@@ -49,8 +48,8 @@ async def supervise(
             it restarts the machine unless told otherwise.
 
     Returns:
-        The outcome, if ``finish`` returns. Cancelled, the final phase still runs, within
-        ``budget.grace_s``, before the cancel goes on.
+        The outcome, if ``finish`` returns. Cancelled, the final phase still runs before the cancel goes
+        on: the evidence is made final in at most ``budget.grace_s``, and ``finish`` has as long again.
     """
     supervisor = Supervisor(config, machine or Machine())
     return await supervisor.run(finish, on_deadline)
@@ -77,9 +76,11 @@ class Supervisor:
             evidence=self._evidence,
             lease=self._lease,
             say=self._console.say,
-            why_cancelled=self._why_cancelled,
+            why_cut=self._why_cut,
         )
         self._storage: Storage | None = None
+        self._outcome: Outcome | None = None
+        self._trouble: str | None = None
         self._storage_known = trio.Event()
 
     async def run(self, finish: Finish, on_deadline: Callable[[], object] | None) -> Outcome:
@@ -89,16 +90,24 @@ class Supervisor:
             config.budget.total_s + config.budget.grace_s,
             on_deadline or (lambda: machine.restart(config.reboot.method)),
         )
-        async with self._services():
-            try:
-                await self._collect_in_budget()
-            except trio.Cancelled:
-                with trio.move_on_after(config.budget.grace_s, shield=True):
-                    await self._end(finish, deadline)
-                raise
-            outcome = await self._end(finish, deadline)
-        deadline.move(None)
-        return outcome
+        try:
+            async with self._services():
+                return await self._collect_and_end(finish, deadline)
+        finally:
+            deadline.move(None)
+
+    async def _collect_and_end(self, finish: Finish, deadline: Deadline) -> Outcome:
+        try:
+            await self._collect_in_budget()
+            await self._settle(within_s=self._left_s())
+            await self._drain_console()
+        except* trio.Cancelled:  # alone, or in a nursery's group
+            grace_s = self._config.budget.grace_s
+            await self._settle(within_s=grace_s)  # noqa: ASYNC102 it shields itself
+            with trio.move_on_after(grace_s, shield=True):
+                await self._finish(finish, deadline)
+            raise
+        return await self._finish(finish, deadline)
 
     @asynccontextmanager
     async def _services(self) -> AsyncIterator[None]:
@@ -110,9 +119,7 @@ class Supervisor:
             with scope:
                 async with trio.open_nursery() as services:
                     services.start_soon(self._console.run)
-                    services.start_soon(
-                        watchdog.pet, self._config.watchdog.device, self._lease, self._console.say
-                    )
+                    services.start_soon(self._pet_watchdog)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serve)  # noqa: ASYNC113 nothing waits for it: lines queue until it runs
@@ -120,6 +127,14 @@ class Supervisor:
                 yield
             finally:
                 scope.cancel()
+
+    async def _pet_watchdog(self) -> None:
+        await watchdog.pet(
+            self._config.watchdog.device,
+            self._lease,
+            self._console.say,
+            open_device=self._machine.open_watchdog,
+        )
 
     async def _collect_in_budget(self) -> None:
         with self._budget:
@@ -137,9 +152,12 @@ class Supervisor:
         except Exception as error:
             name = getattr(task, "__name__", "task").strip("_")
             expected = isinstance(error, KdumpError)
-            self._collector.warn(str(error) if expected else f"{name}: {type(error).__name__}: {error}")
+            self._trouble = str(error) if expected else f"{name}: {type(error).__name__}: {error}"
+            self._collector.warn(self._trouble)
 
-    def _why_cancelled(self) -> str:
+    def _why_cut(self) -> str:
+        if self._trouble is not None:
+            return self._trouble
         if self._budget.cancel_called:
             return f"total budget of {self._config.budget.total_s:g} s ran out"
         return "interrupted"
@@ -151,13 +169,14 @@ class Supervisor:
         self._lease.renew(settings.wait_s + self._config.budget.grace_s)
         try:
             with self._evidence.phase("storage"), trio.move_on_after(settings.wait_s) as wait:
-                self._storage = await gate.wait()
-                free = f"{self._storage.space.free_bytes >> 20} MiB free"
-                self._console.say(f"{settings.mountpoint} is ready: {self._storage.mount.source}, {free}")
+                storage = await gate.wait()
+                free = f"{storage.space.free_bytes >> 20} MiB free"
+                self._console.say(f"{settings.mountpoint} is ready: {storage.mount.source}, {free}")
             if wait.cancelled_caught:
                 self._evidence.budgets_spent.append("storage")
                 self._collector.warn(f"{gate.missing} (waited {settings.wait_s:g} s)")
         finally:
+            self._storage = gate.storage
             self._storage_known.set()
 
     async def _collect(self) -> None:
@@ -179,20 +198,24 @@ class Supervisor:
         lines = found.text if found else last_lines(self._evidence.log.data, _LAST_LINES)
         self._console.show([BEGIN, *(lines or ["no log could be read"]), END])
 
-    async def _end(self, finish: Finish, deadline: DeadlineThread) -> Outcome:
-        """The final phase."""
-        grace_s = self._config.budget.grace_s
-        self._lease.renew(2 * grace_s)
-        await self._collector.settle()
-        outcome = Outcome(
+    async def _settle(self, *, within_s: float) -> None:
+        """Make the evidence on disk final, once; no cancel comes between."""
+        if self._outcome is not None:
+            return
+        with trio.move_on_after(within_s, shield=True):
+            self._lease.renew(2 * self._config.budget.grace_s)
+            await self._collector.settle(self._storage)
+        self._outcome = Outcome(
             reason=self._evidence.reason(),
             record=self._evidence.record(),
             complete=self._evidence.complete,
         )
-        self._console.say(outcome.reason)
-        await self._drain_console()
+        self._console.say(self._outcome.reason)
         if self._collector.crashes is not None:
             self._collector.crashes.close()
+
+    async def _finish(self, finish: Finish, deadline: Deadline) -> Outcome:
+        assert self._outcome is not None
 
         def extend(seconds: float | None) -> None:
             deadline.move(seconds)
@@ -200,7 +223,7 @@ class Supervisor:
 
         await finish(
             Ending(
-                outcome=outcome,
+                outcome=self._outcome,
                 config=self._config,
                 machine=self._machine,
                 say=self._console.say,
@@ -208,11 +231,14 @@ class Supervisor:
             )
         )
         await self._drain_console()
-        return outcome
+        return self._outcome
 
     async def _drain_console(self) -> None:
         """Let paced lines out before the restart, within what is left of the total budget."""
-        left_s = max(self._config.budget.grace_s, self._budget.deadline - trio.current_time())
-        with trio.move_on_after(left_s):
-            self._lease.renew(left_s)
+        with trio.move_on_after(self._left_s()):
+            self._lease.renew(self._left_s())
             await self._console.drain()
+
+    def _left_s(self) -> float:
+        """What is left of the total budget, and never less than the grace."""
+        return max(self._config.budget.grace_s, self._budget.deadline - trio.current_time())

@@ -35,14 +35,29 @@ class Lease:
         return trio.current_time() < self._until
 
 
-async def pet(device: str, lease: Lease, say: Callable[[str], None]) -> NoReturn:
+def open_watchdog(device: str) -> int:
+    """Open the hardware watchdog, which starts it; every write to the descriptor pets it.
+
+    Raises:
+        OSError: there is none, or it is taken.
+    """
+    return os.open(device, os.O_WRONLY | os.O_CLOEXEC)
+
+
+async def pet(
+    device: str,
+    lease: Lease,
+    say: Callable[[str], None],
+    *,
+    open_device: Callable[[str], int] = open_watchdog,
+) -> NoReturn:
     """Hold the watchdog and pet it while the lease is valid; a machine without one is fine.
 
     It never disarms the watchdog: on the way to a reboot, a watchdog that still runs is one more
     guarantee of it. Closing without the magic character ``V`` leaves it running
     (Documentation/watchdog/watchdog-api.rst).
     """
-    fd = _open(device, say)
+    fd = _open(device, say, open_device)
     try:
         while True:
             if fd is not None and lease.valid:
@@ -54,11 +69,11 @@ async def pet(device: str, lease: Lease, say: Callable[[str], None]) -> NoReturn
             os.close(fd)
 
 
-def _open(device: str, say: Callable[[str], None]) -> int | None:
+def _open(device: str, say: Callable[[str], None], open_device: Callable[[str], int]) -> int | None:
     if not device:
         return None
     try:
-        return os.open(device, os.O_WRONLY | os.O_CLOEXEC)
+        return open_device(device)
     except FileNotFoundError:
         return None
     except OSError as error:

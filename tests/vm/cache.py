@@ -5,9 +5,13 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+UNUSED_DAYS = 30
+DIGITS = 12
 
 
 def home() -> Path:
@@ -24,7 +28,7 @@ def digest(*parts: bytes | str) -> str:
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
         total.update(hashlib.sha256(data).digest())
-    return total.hexdigest()[:12]
+    return total.hexdigest()[:DIGITS]
 
 
 def tree_digest(root: Path, pattern: str = "*") -> str:
@@ -37,7 +41,8 @@ def entry(name: str, build: Callable[[Path], None]) -> Path:
     """The folder `name`; `build` fills it if it is not there yet.
 
     A folder gets its name only when it is whole: a build that fails or is killed leaves none, and
-    what it left under another name goes when the next build of the same starts.
+    what it left under another name goes when the next build of the same starts. What nobody has used
+    for UNUSED_DAYS goes when something is built.
     """
     path = home() / name
     with _locked(home() / f"{name}.lock"):
@@ -49,7 +54,15 @@ def entry(name: str, build: Callable[[Path], None]) -> Path:
                 made.mkdir()
                 build(made)
                 made.rename(path)
+            _forget_unused()
+        os.utime(path)
     return path
+
+
+def _forget_unused() -> None:
+    for path in home().glob("*-" + "[0-9a-f]" * DIGITS):
+        if path.is_dir() and path.stat().st_mtime < time.time() - UNUSED_DAYS * 86400:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager

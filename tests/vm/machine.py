@@ -11,6 +11,7 @@ from pathlib import Path
 
 import attrs
 
+# what the guest asks for: a QMP command, then perhaps its arguments as JSON
 QMP_REQUEST = "vm: qmp "
 
 
@@ -24,7 +25,11 @@ class Line:
 
 @attrs.frozen(kw_only=True)
 class Hardware:
-    """What the machine is made of. Disks are (serial, file, writable)."""
+    """What the machine is made of. Disks are (serial, file, writable).
+
+    `write_log` is where every write and flush of the writable disk goes, in dm-log-writes' format; `resets`
+    is how often the machine may start over before a reset ends it.
+    """
 
     memory_bytes: int
     kernel: Path
@@ -32,6 +37,8 @@ class Hardware:
     command_line: str
     disks: Sequence[tuple[str, Path, bool]]
     devices: Sequence[str] = ()
+    write_log: Path | None = None
+    resets: int = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -48,17 +55,18 @@ def boot(hardware: Hardware, *, limit_s: float, watch: Callable[[Line], None]) -
     with ours, theirs, _start(hardware, theirs) as process:
         try:
             theirs.close()
-            return _Session(process, ours, watch).follow(limit_s)
+            return _Session(process, ours, watch, hardware.resets).follow(limit_s)
         finally:
             process.kill()
 
 
 def _start(hardware: Hardware, qmp: socket.socket) -> subprocess.Popen[bytes]:
-    # no KVM; -no-reboot ends QEMU where the machine would start over; killed with whoever started it
+    # no KVM; killed with whoever started it
     return subprocess.Popen(
         ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64"]
         + ["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", f"{hardware.memory_bytes}B"]
-        + ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio"]
+        + ["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio"]
+        + ["-action", f"reboot={'reset' if hardware.resets else 'shutdown'}"]
         + ["-chardev", f"socket,id=qmp,fd={qmp.fileno()}", "-mon", "chardev=qmp,mode=control"]
         + [
             "-kernel",
@@ -68,7 +76,7 @@ def _start(hardware: Hardware, qmp: socket.socket) -> subprocess.Popen[bytes]:
             "-append",
             hardware.command_line,
         ]
-        + [word for disk in hardware.disks for word in _disk(*disk)]
+        + [word for disk in hardware.disks for word in _disk(*disk, hardware.write_log)]
         + [word for device in hardware.devices for word in ("-device", device)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -77,26 +85,36 @@ def _start(hardware: Hardware, qmp: socket.socket) -> subprocess.Popen[bytes]:
     )
 
 
-def _disk(serial: str, file: Path, writable: bool) -> list[str]:
+def _disk(serial: str, file: Path, writable: bool, write_log: Path | None) -> list[str]:
     # the host does not crash, so a flush of the guest need not reach the host's disk
-    drive = f"file={file},format=raw,if=none,id={serial},cache=unsafe,readonly={'off' if writable else 'on'}"
-    return ["-drive", drive, "-device", f"virtio-blk-pci,drive={serial},serial={serial}"]
+    raw = f"driver=file,filename={file},cache.no-flush=on,read-only={'off' if writable else 'on'}"
+    node = ["-blockdev", f"{raw},node-name={serial}"]
+    if writable and write_log is not None:
+        log = f"driver=file,filename={write_log},cache.no-flush=on,node-name={serial}-log"
+        logged = f"driver=blklogwrites,node-name={serial},file={serial}-file,log={serial}-log"
+        node = ["-blockdev", f"{raw},node-name={serial}-file", "-blockdev", log, "-blockdev", logged]
+    return [*node, "-device", f"virtio-blk-pci,id=disk-{serial},drive={serial},serial={serial}"]
 
 
 class _Session:
     """What is known of a running QEMU."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], qmp: socket.socket, watch: Callable[[Line], None]
+        self,
+        process: subprocess.Popen[bytes],
+        qmp: socket.socket,
+        watch: Callable[[Line], None],
+        resets: int,
     ) -> None:
         self.started_s = time.monotonic()
         self.process = process
         self.qmp = qmp
         self.watch = watch
+        self.resets_left = resets
         self.console: list[Line] = []
         self.reason = "unknown"
         self.partial: dict[int, bytes] = {}
-        self.qmp.sendall(b'{"execute": "qmp_capabilities"}\n')
+        self._execute("qmp_capabilities")
 
     def follow(self, limit_s: float) -> Ending:
         """Read the console and QMP until both are at their end."""
@@ -125,10 +143,18 @@ class _Session:
         self.console.append(line)
         self.watch(line)
         if text.startswith(QMP_REQUEST):
-            request = {"execute": text.removeprefix(QMP_REQUEST)}
-            self.qmp.sendall(json.dumps(request).encode() + b"\n")
+            command, _, arguments = text.removeprefix(QMP_REQUEST).partition(" ")
+            self._execute(command, **json.loads(arguments or "{}"))
 
     def _qmp_line(self, text: str) -> None:
         message = json.loads(text)
         if message.get("event") == "SHUTDOWN":
             self.reason = message["data"]["reason"]
+        elif message.get("event") == "RESET" and self.resets_left:
+            self.resets_left -= 1
+            if not self.resets_left:
+                self._execute("set-action", reboot="shutdown")
+
+    def _execute(self, command: str, **arguments: object) -> None:
+        request = {"execute": command, "arguments": arguments}
+        self.qmp.sendall(json.dumps(request).encode() + b"\n")

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import attrs
 
-from . import disk, image
+from . import app, disk, image, makedumpfile, modules, squashfs
 from .disk import PersistDisk
 from .machine import Hardware, Line, boot
 
 MIB = 1 << 20
 GIB = 1 << 30
+GUEST = Path(__file__).parent / "guest"
 
 
 @attrs.frozen(kw_only=True)
@@ -28,9 +29,11 @@ class Scenario:
     storage_delay_s: float = 5
     filesystem: str = "ext4"
     persist_bytes: int = 2 * GIB
+    newer_makedumpfile: bool = False
     config: str = ""
     hooks: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     devices: tuple[str, ...] = ()
+    resets: int = 0
     limit_s: float = 120
 
 
@@ -55,21 +58,37 @@ class Run:
         raise AssertionError(f"no line with {text!r} on the console:\n{self.text}")
 
 
-def crash(scenario: Scenario, folder: Path, *, watch: Callable[[Line], None] = lambda line: None) -> Run:
-    """Run a scenario to its end; its files go into `folder`."""
+def crash(
+    scenario: Scenario,
+    folder: Path,
+    *,
+    persist: PersistDisk | None = None,
+    write_log: Path | None = None,
+    watch: Callable[[Line], None] = lambda line: None,
+) -> Run:
+    """Run a scenario to its end; its files go into `folder`.
+
+    With `persist` its disk is used as it is, else an empty one is made. With `write_log` every write and
+    flush of it is recorded there, for `logwrites`.
+    """
     guest = image.image(scenario.suite)
-    persist = disk.make(
-        folder / "persist.img", size_bytes=scenario.persist_bytes, filesystem=scenario.filesystem
-    )
+    if persist is None:
+        persist = disk.make(
+            folder / "persist.img", size_bytes=scenario.persist_bytes, filesystem=scenario.filesystem
+        )
+    if write_log is not None:
+        write_log.touch()
     hardware = Hardware(
         memory_bytes=scenario.memory_bytes,
         kernel=guest.kernel,
         initramfs=guest.initramfs,
         command_line=_command_line(scenario),
         devices=scenario.devices,
+        write_log=write_log,
+        resets=scenario.resets,
         disks=[
             ("root", guest.root, False),
-            ("app", image.app(scenario.suite), False),
+            ("app", app.disk(scenario.suite), False),
             ("scenario", _scenario_disk(scenario, folder), False),
             ("persist", persist.path, True),
         ],
@@ -88,8 +107,13 @@ def _command_line(scenario: Scenario) -> str:
 def _scenario_disk(scenario: Scenario, folder: Path) -> Path:
     """A disk with the guest's scripts and the scenario's settings, so that the root needs no rebuilding."""
     tree = folder / "scenario"
-    shutil.copytree(image.GUEST, tree)
+    shutil.copytree(GUEST, tree)
     (tree / "init").chmod(0o755)
+    shutil.copy(app.REPOSITORY / "etc/init.d/000-kexec", tree)
+    if modules.source(scenario.trigger).exists():
+        shutil.copytree(modules.modules(scenario.suite), tree / "modules")
+    if scenario.newer_makedumpfile:
+        shutil.copytree(makedumpfile.newer(), tree / Path(makedumpfile.PLACE).name)
     (tree / "kdumpd.toml").write_text(scenario.config)
     settings = {
         "TRIGGER": scenario.trigger,
@@ -101,5 +125,4 @@ def _scenario_disk(scenario: Scenario, folder: Path) -> Path:
     )
     for name, text in scenario.hooks.items():
         (tree / name).write_text(text)
-    image.squash(tree, folder / "scenario.squashfs")
-    return folder / "scenario.squashfs"
+    return squashfs.pack(tree, folder / "scenario.squashfs")

@@ -1,0 +1,52 @@
+"""Debian's packages of any suite, from wherever this machine's own apt gets them."""
+
+import platform
+from collections.abc import Iterable
+from pathlib import Path
+
+from .command import run
+
+USELESS = ("doc", "man", "locale", "i18n", "info")
+
+
+def install(suite: str, root: Path, packages: Iterable[str]) -> None:
+    """Make a small Debian root with these packages in a new folder. Needs root."""
+    excludes = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in USELESS]
+    _mmdebstrap("--variant=essential", *excludes, suite=suite, root=root, packages=packages)
+
+
+def unpack(suite: str, root: Path, packages: Iterable[str]) -> None:
+    """Unpack packages and all that they depend on in a new folder; nothing in it is run."""
+    _mmdebstrap("--variant=extract", suite=suite, root=root, packages=packages)
+
+
+def _mmdebstrap(*options: str, suite: str, root: Path, packages: Iterable[str]) -> None:
+    include = f"--include={','.join(packages)}"
+    # initramfs-tools comes with a kernel; the initramfs that it would make is not used
+    run(
+        "mmdebstrap",
+        "--quiet",
+        *options,
+        *_apt_options(),
+        include,
+        suite,
+        str(root),
+        *_sources(suite),
+        INITRD="No",
+    )
+
+
+def _apt_options() -> list[str]:
+    """How this machine reaches an archive, and how old that may be."""
+    keys = ("Acquire::Check-Valid-Until", "Acquire::http", "Acquire::https")
+    return [f"--aptopt={line}" for key in keys for line in run("apt-config", "dump", key).splitlines()]
+
+
+def _sources(suite: str) -> list[str]:
+    """apt's source lines for a suite, from where this machine's own comes; none if apt knows none."""
+    own = platform.freedesktop_os_release()["VERSION_CODENAME"]
+    origin = ("Created-By: Packages", "Origin: Debian", "Component: main")
+    targets = run("apt-get", "indextargets", "--format", "$(RELEASE) $(REPO_URI)", *origin)
+    places = dict(line.split() for line in targets.splitlines())
+    pockets = [pocket for pocket in ("", "-updates", "-security") if own + pocket in places]
+    return [f"deb {places[own + pocket]} {suite}{pocket} main" for pocket in pockets]

@@ -1,0 +1,177 @@
+"""The simulated disk: real files in a folder of the test, with the troubles of a real disk on request."""
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeVar
+
+import trio
+from attrs import frozen
+
+from kdumpd.commit import Folder, Space
+
+T = TypeVar("T")
+
+_GIB: Final = 1 << 30
+
+
+class SimulatedDisk:
+    """What stands behind every mount of a simulated machine.
+
+    Args:
+        directory: where the files are.
+
+    Attributes:
+        total_bytes: how large the volume is.
+        foreign_bytes: how much of it something else takes; see ``fill``.
+        slow_s: how long each call on it takes, in trio's time.
+    """
+
+    def __init__(self, directory: Path, *, total_bytes: int = 64 * _GIB) -> None:
+        self.total_bytes = total_bytes
+        self.foreign_bytes = 0
+        self.slow_s = 0.0
+        self._directory = directory
+        self._error: int | None = None
+        self._error_after_bytes: float = 0
+        self._freeze_after_bytes: float = float("inf")
+        self._left_behind: list[Callable[[], object]] = []
+        self._thawed = trio.Event()
+        self._thawed.set()
+
+    @property
+    def free_bytes(self) -> int:
+        """The room that is left."""
+        files = (file for file in self._directory.rglob("*") if file.is_file() and not file.is_symlink())
+        return max(0, self.total_bytes - self.foreign_bytes - sum(file.stat().st_size for file in files))
+
+    @property
+    def frozen(self) -> bool:
+        """True while calls on the disk do not come back."""
+        return not self._thawed.is_set()
+
+    def fill(self, *, leave_bytes: int = 0) -> None:
+        """Let something else take all the room but so much."""
+        self.foreign_bytes += self.free_bytes - leave_bytes
+
+    def fail(self, error: int = errno.EIO, *, after_bytes: int = 0) -> None:
+        """Let every call fail with this errno: at once, or when so many bytes more of a dump are written."""
+        self._error, self._error_after_bytes = error, after_bytes
+
+    def freeze(self, *, after_bytes: int | None = None) -> None:
+        """Let no call come back until ``thaw``: at once, or when so many bytes more of a dump are written."""
+        if after_bytes is None:
+            self._thawed = trio.Event()
+        else:
+            self._freeze_after_bytes = after_bytes
+
+    def thaw(self) -> None:
+        """Let the calls come back that hang, those too that nobody waits for any more."""
+        self._thawed.set()
+        while self._left_behind:
+            self._left_behind.pop(0)()
+
+    async def call(self, call: Callable[[], T]) -> T:
+        """Make a call that can block on the disk, as in a thread that a cancel leaves behind."""
+        # Cancelled here, the thread has not begun: the call is not made.
+        await trio.lowlevel.checkpoint()
+        if self.frozen:
+            await self._hang(call)
+        if self.slow_s:
+            await self._take_time(call)
+        result = call()
+        # Cancelled here, the call was made and its result is lost.
+        await trio.lowlevel.checkpoint()
+        return result
+
+    async def _hang(self, call: Callable[[], object]) -> None:
+        try:
+            await self._thawed.wait()
+        except trio.Cancelled:
+            self._left_behind.append(call)
+            raise
+
+    async def _take_time(self, call: Callable[[], object]) -> None:
+        try:
+            await trio.sleep(self.slow_s)
+        except trio.Cancelled:
+            call()
+            raise
+
+    def require(self, size_bytes: int = 0) -> None:
+        """Raise the error of the disk, or the lack of room for so many bytes more."""
+        if self._error is not None and self._error_after_bytes <= 0:
+            raise OSError(self._error, os.strerror(self._error))
+        if size_bytes > 0 and size_bytes > self.free_bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def splice(self, source: int, target: int, size_bytes: int, offset: int) -> int:
+        """Move bytes from a pipe into a file of the disk, as long as it has no trouble."""
+        self.require(offset + size_bytes - os.fstat(target).st_size)
+        moved = os.splice(source, target, size_bytes, offset_dst=offset)
+        self._error_after_bytes -= moved
+        self._freeze_after_bytes -= moved
+        if self._freeze_after_bytes <= 0:
+            self._freeze_after_bytes = float("inf")
+            self.freeze()
+        return moved
+
+
+@frozen(kw_only=True)
+class SimulatedFolder(Folder):
+    """A folder of a simulated disk.
+
+    Attributes:
+        disk: the disk that it is on.
+        note: gets a line for every file that was created, published or removed.
+    """
+
+    disk: SimulatedDisk
+    note: Callable[[str], None]
+
+    def sync(self) -> None:
+        """Only the disk's trouble: a test needs no durability, and fsync takes long."""
+        self.disk.require()
+
+    def sync_file(self, fd: int) -> None:
+        """Only the disk's trouble, as ``sync``."""
+        self.disk.require()
+
+    def space(self) -> Space:
+        """The room on the simulated disk."""
+        self.disk.require()
+        return Space(free_bytes=self.disk.free_bytes, total_bytes=self.disk.total_bytes)
+
+    def create(self, name: str, *, mode: int) -> int:
+        """Open a new file, if the disk lets us."""
+        self.disk.require()
+        fd = super().create(name, mode=mode)
+        self.note(f"create {self.path}/{name}")
+        return fd
+
+    def write(self, name: str, data: bytes, *, mode: int, mtime_s: int | None = None) -> None:
+        """Write a whole file, if there is room for it."""
+        self.disk.require(len(data))
+        super().write(name, data, mode=mode, mtime_s=mtime_s)
+
+    def publish(self, fd: int, name: str) -> None:
+        """Give a file its final name, if the disk lets us."""
+        self.disk.require()
+        super().publish(fd, name)
+        self.note(f"publish {self.path}/{name}")
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if the disk lets us."""
+        self.disk.require()
+        super().remove(name)
+        self.note(f"remove {self.path}/{name}")
+
+    def reserve(self, size_bytes: int) -> None:
+        """Hold room, as much of it as there is."""
+        super().reserve(min(size_bytes, self.disk.free_bytes))
+
+    def probe(self) -> None:
+        """Prove that the folder can be written, if there is room for the probe."""
+        self.disk.require(1)
+        super().probe()

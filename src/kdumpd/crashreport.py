@@ -7,7 +7,7 @@ reports may have been survived, so it is the last one that counts.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from attrs import frozen
@@ -109,24 +109,33 @@ class Report:
     panic: int
 
 
-@frozen
-class _Mark:
-    """The first line of a report: its kind, and where it starts in the log."""
-
-    kind: str
-    start: int
-
-
 def find_report(text: str) -> Report | None:
     """Find the report that counts in a decoded log; None when there is none."""
-    marks = [_Mark(str(found.lastgroup), found.start()) for found in _HEAD.finditer(text)]
-    panic = next((mark for mark in reversed(marks) if mark.kind == "panic"), None)
-    if panic is None:
-        last = next((mark for mark in reversed(marks) if mark.kind in _FATAL_ALONE), None)
-        return None if last is None else _read(text, last.kind, _head(marks, last.kind), len(text))
-    before = [mark for mark in marks if mark.start < panic.start]
-    kind = _kind_of(text, panic, before)
-    return _read(text, kind, _head(before, kind), panic.start)
+    heads: dict[str, int] = {}
+    panic, above_panic = -1, heads
+    for found in _HEAD.finditer(text):
+        kind = str(found.lastgroup)
+        if kind == "panic":
+            panic, above_panic = found.start(), dict(heads)
+        else:
+            _note(heads, kind, found.start())
+    if panic < 0:
+        last = next((kind for kind in reversed(heads) if kind in _FATAL_ALONE), None)
+        return None if last is None else _read(text, last, heads[last], len(text))
+    kind = _kind_of(text, panic, above_panic)
+    return _read(text, kind, above_panic.get(kind), panic)
+
+
+def _note(heads: dict[str, int], kind: str, start: int) -> None:
+    """Note where the last report of each kind starts, the kind seen last standing last.
+
+    No more is remembered than that: a log that is full of such lines must not fill the memory. A fault's
+    report has several lines that could be its first, and ends at the "end trace" line. A fault while the
+    first is still being reported is its consequence, so the first one's start counts.
+    """
+    first = heads.pop(kind, start)
+    ended = kind != "fault" or heads.pop("end", None) is not None
+    heads[kind] = start if ended else first
 
 
 def _read(text: str, kind: str, head: int | None, panic: int) -> Report:
@@ -145,11 +154,11 @@ def _read(text: str, kind: str, head: int | None, panic: int) -> Report:
     )
 
 
-def _kind_of(text: str, panic: _Mark, before: Sequence[_Mark]) -> str:
+def _kind_of(text: str, panic: int, heads: Mapping[str, int]) -> str:
     """Tell from the "Kernel panic" line what kind of report belongs to it."""
-    said = _MESSAGE.match(_body_at(text, panic.start))
+    said = _MESSAGE.match(_body_at(text, panic))
     kind = str(said.lastgroup) if said else "panic"
-    fault = _head(before, "fault") if kind == "killed_init" else None
+    fault = heads.get("fault") if kind == "killed_init" else None
     # An oops in init kills it: the oops is the cause, the death of init its consequence.
     return "fault" if fault is not None and _is_init(read_lines(text[fault:], _REPORT_LINES)) else kind
 
@@ -157,21 +166,6 @@ def _kind_of(text: str, panic: _Mark, before: Sequence[_Mark]) -> str:
 def _is_init(report: Sequence[Line]) -> bool:
     pid = next(filter(None, (_PID.search(line.body) for line in report)), None)
     return pid is not None and pid["pid"] == "1"
-
-
-def _head(marks: Iterable[_Mark], kind: str) -> int | None:
-    """Find where the last report of a kind starts; a panic line is not a report.
-
-    A fault's report has several lines that could be its first, and ends at the "end trace" line. A fault
-    while the first is still being reported is its consequence, so the first one's start counts.
-    """
-    start, ended = None, True
-    for mark in marks:
-        if mark.kind == kind != "panic" and (ended or kind != "fault"):
-            start, ended = mark.start, False
-        elif mark.kind == "end":
-            ended = True
-    return start
 
 
 def _body_at(text: str, start: int) -> str:

@@ -17,6 +17,12 @@ TEXT_LINES: Final = 200
 """The most lines that a panic text has: at 0.2 s a line on a console, 40 s."""
 
 
+# Where a report is looked for, from the log's end back: the backtraces of some 250 CPUs. It bounds the time
+# that a log full of short lines takes.
+_SEARCHED_CHARACTERS: Final = 1 << 20
+# The banner is among the first messages of a boot.
+_BANNER_CHARACTERS: Final = 1 << 16
+
 # Of a trace that recursion made longer, so many lines at its top and at its bottom are kept.
 _TRACE_TOP: Final = 80
 _TRACE_BOTTOM: Final = 40
@@ -90,7 +96,7 @@ _KERNEL: Final = re.compile(
     r"(?:Not tainted |Tainted: )(?P<taint>[A-Z +-]{0,60}+)(?P<release>\d{1,3}\.\d[^\s,]{0,63})?", re.ASCII
 )
 _BANNER: Final = re.compile(
-    "^" + PREFIX + r"Linux version (?P<release>\d{1,3}\.\S{1,64})", re.ASCII | re.MULTILINE
+    "^" + PREFIX + r"Linux version (?P<release>\d{1,3}\.[!-~]{1,64})", re.ASCII | re.MULTILINE
 )
 _PLACE: Final = re.compile(
     r"(?:(?:RIP: (?:0010|0018|e030|0008):|E?IP:(?: 00[16]0:)?|E?IP is at|PC is at|pc :|mce: .{0,40}RIP) ?)"
@@ -103,8 +109,14 @@ _MODULE: Final = re.compile(r"[A-Za-z0-9_]{1,64}(?:\([A-Z+-]{1,10}\))?")
 def find_panic(log: bytes) -> Panic | None:
     """Find the crash that ended this log; None when the log has no sign of one. Any bytes will do."""
     text = decode(log)
-    report = find_report(text)
-    return None if report is None else _describe(report, _banner(text))
+    report = find_report(_end(text))
+    return None if report is None else _describe(report, _banner(text[:_BANNER_CHARACTERS]))
+
+
+def _end(text: str) -> str:
+    """The part of a log that is searched, from a line start."""
+    start = max(len(text) - _SEARCHED_CHARACTERS, 0)
+    return text[text.find("\n", start - 1) + 1 :] if start else text
 
 
 def _describe(report: Report, banner: str | None) -> Panic:

@@ -1,0 +1,55 @@
+"""What hostile input once broke, and a short run of every fuzz target."""
+
+import tracemalloc
+
+from kdumpd.panic import TEXT_LINES, find_panic, last_lines
+
+LOG_BYTES = 4 << 20
+OOPS = b"[    9.000000] Oops: 0002 [#1] SMP\n"
+
+
+def test_a_release_out_of_a_damaged_banner_is_safe_for_a_terminal() -> None:
+    panic = find_panic(b"Linux version 6.1.112-li\xff\x1b[2Jnux (gcc)\n" + OOPS)
+    assert panic is not None
+    assert panic.release == "6.1.112-li"
+
+
+def test_a_log_full_of_first_lines_does_not_fill_the_memory() -> None:
+    log = b"BUG: \n" * (LOG_BYTES // 6) + OOPS
+    tracemalloc.start()
+    try:
+        assert find_panic(log) is not None
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 16 << 20  # 5 MiB; 65 when each such line was remembered
+
+
+def test_a_report_is_looked_for_in_the_last_mebibyte() -> None:
+    filler = b"x" * 99 + b"\n"
+    assert find_panic(OOPS + filler * 10_000) is not None
+    assert find_panic(OOPS + filler * 11_000) is None
+    assert find_panic(filler * 40_000 + OOPS) is not None
+
+
+def test_the_searched_part_starts_at_a_line_start() -> None:
+    quoted = b"said: Oops: 0002 [#1]\n"
+    for size_bytes in range((1 << 20) - len(quoted), 1 << 20):
+        assert find_panic(quoted + b"x" * (size_bytes - 1) + b"\n") is None
+
+
+def test_the_release_is_read_from_the_start_of_a_log_however_long_it_is() -> None:
+    panic = find_panic(b"Linux version 6.1.112 (gcc)\n" + b"a line\n" * 300_000 + OOPS)
+    assert panic is not None
+    assert panic.release == "6.1.112"
+
+
+def test_a_fault_is_not_forgotten_for_the_lines_after_it() -> None:
+    panic = find_panic(OOPS + b"BUG: \n" * 50_000 + b"Kernel panic - not syncing: Fatal exception\n")
+    assert panic is not None
+    assert panic.cause == "oops"
+    assert len(panic.text) == TEXT_LINES
+
+
+def test_no_last_lines_are_none() -> None:
+    assert last_lines(b"one\ntwo\n", 0) == ()

@@ -1,8 +1,10 @@
 """What hostile input once broke, and a short run of every fuzz target."""
 
+import time
 import tracemalloc
 
 from kdumpd.panic import TEXT_LINES, find_panic, last_lines
+from kdumpd.retention import make_stamp, surplus
 
 LOG_BYTES = 4 << 20
 OOPS = b"[    9.000000] Oops: 0002 [#1] SMP\n"
@@ -53,3 +55,10 @@ def test_a_fault_is_not_forgotten_for_the_lines_after_it() -> None:
 
 def test_no_last_lines_are_none() -> None:
     assert last_lines(b"one\ntwo\n", 0) == ()
+
+
+def test_a_folder_of_many_crashes_is_pruned_at_once() -> None:
+    names = [f"kdump-{make_stamp(20 * number)}.dump" for number in range(20_000)]
+    start_s = time.thread_time()
+    assert surplus(names, dumps=5, logs=5) == names[:-5]
+    assert time.thread_time() - start_s < 3  # 0.2 s; 8 when it was quadratic

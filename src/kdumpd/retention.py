@@ -81,11 +81,11 @@ def surplus(names: Iterable[str], *, dumps: int, logs: int) -> list[str]:
     A record goes when nothing that it describes is left.
     """
     artefacts = find_artefacts(names)
-    gone = [*_oldest(artefacts, "dump", dumps), *_oldest(artefacts, "log", logs)]
+    gone = dict.fromkeys([*_oldest(artefacts, "dump", dumps), *_oldest(artefacts, "log", logs)])
     left = {a.stamp for a in artefacts if a.kind != "record" and a not in gone}
     lost = {a.stamp for a in gone} - left
-    gone += [a for a in artefacts if a.kind == "record" and a.stamp in lost]
-    return [artefact.name for artefact in gone]
+    records = [a for a in artefacts if a.kind == "record" and a.stamp in lost]
+    return [artefact.name for artefact in (*gone, *records)]
 
 
 def _oldest(artefacts: list[Artefact], kind: str, keep: int) -> list[Artefact]:

@@ -3,6 +3,7 @@
 import time
 import tracemalloc
 
+from kdumpd.makedumpfile import parse_report
 from kdumpd.panic import TEXT_LINES, find_panic, last_lines
 from kdumpd.retention import make_stamp, surplus
 
@@ -62,3 +63,11 @@ def test_a_folder_of_many_crashes_is_pruned_at_once() -> None:
     start_s = time.thread_time()
     assert surplus(names, dumps=5, logs=5) == names[:-5]
     assert time.thread_time() - start_s < 3  # 0.2 s; 8 when it was quadratic
+
+
+def test_a_page_count_may_start_with_zeros() -> None:
+    classes = ("Total pages", "Remaining pages", "Non-private cache pages", "User process data pages")
+    lines = [f"{name} : 0100\n" for name in (*classes, "Free pages")]
+    report = parse_report("".join(lines).encode())
+    assert report is not None
+    assert report.free_pages == 100

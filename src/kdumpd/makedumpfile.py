@@ -139,7 +139,7 @@ def parse_report(messages: bytes) -> PageReport | None:
         if match := re.search(
             rb"^ *" + label + rb" *: (0x[0-9a-f]{1,16}|\d{1,20})\b", messages, re.MULTILINE
         ):
-            numbers[name] = int(match[1], 0)
+            numbers[name] = int(match[1], 16 if match[1].startswith(b"0x") else 10)
             seen.add(name)
     return PageReport(**numbers) if seen.issuperset(_NEEDED) else None
 

@@ -3,6 +3,10 @@
 import time
 import tracemalloc
 
+import pytest
+
+from kdumpd.config import parse_config
+from kdumpd.errors import ConfigError
 from kdumpd.makedumpfile import parse_report
 from kdumpd.panic import TEXT_LINES, find_panic, last_lines
 from kdumpd.retention import make_stamp, surplus
@@ -71,3 +75,31 @@ def test_a_page_count_may_start_with_zeros() -> None:
     report = parse_report("".join(lines).encode())
     assert report is not None
     assert report.free_pages == 100
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[dump]\nmax_bytes = " + "9" * 5000,
+        "[dump]\nmax_bytes = 0x" + "f" * 5000,
+        "[retention]\ndumps = 9223372036854775808",
+        '"a\\nb\\u001b" = 1',
+        '[dump]\n"a\\nb\\u001b" = 1',
+        f"{'a' * 3000} = 1",
+        f"[dump]\n{'a' * 3000} = 1",
+        f'[dump]\ncompression = "{"a" * 3000}"',
+        ".".join("a" * 20_000) + " = 1",
+    ],
+)
+def test_a_hostile_configuration_is_refused_in_one_short_line(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(text)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 300
+
+
+def test_a_long_configuration_is_not_parsed() -> None:
+    start_s = time.thread_time()
+    with pytest.raises(ConfigError, match="39999 characters are too many"):
+        parse_config(".".join("a" * 20_000))
+    assert time.thread_time() - start_s < 0.5  # 2 s when it was

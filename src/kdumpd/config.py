@@ -19,6 +19,12 @@ DEFAULT_PATH = Path("/etc/kdumpd.toml")
 COMPRESSIONS = ("auto", "zstd", "lzo", "zlib", "none")
 AUTO = "auto"
 
+# No configuration is longer; tomllib's time grows with the square of a dotted key's length.
+MAX_CHARACTERS = 1 << 15
+
+# What an error quotes of a value or a name that is not known.
+_QUOTED_CHARACTERS = 80
+
 type_check = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
@@ -27,7 +33,7 @@ def _is(accept: Callable[[Any], bool], wanted: str) -> type_check:
 
     def check(_record: object, _attribute: "attrs.Attribute[Any]", value: object) -> None:
         if not accept(value):
-            raise ValueError(f"must be {wanted}, not {value!r}")
+            raise ValueError(f"must be {wanted}, not {repr(value)[:_QUOTED_CHARACTERS]}")
 
     return check
 
@@ -38,7 +44,8 @@ def _number(value: object) -> bool:
 
 
 def _integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    # Those of TOML have 64 bits; Python reads longer ones too.
+    return isinstance(value, int) and not isinstance(value, bool) and -(1 << 63) <= value < 1 << 63
 
 
 def _text(value: object) -> bool:
@@ -216,14 +223,17 @@ def parse_config(text: str, *, source: str = "config") -> Config:
     Raises:
         ConfigError: bad TOML, an unknown section or key, a wrong type or range.
     """
+    if len(text) > MAX_CHARACTERS:
+        raise ConfigError(f"{source}: {len(text)} characters are too many for a configuration")
     try:
         document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    # ValueError is TOMLDecodeError, and what Python says of an integer with thousands of digits.
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{source}: not valid TOML: {error}") from error
     sections: dict[str, Any] = {}
     for name, values in document.items():
         if name not in SECTIONS:
-            raise ConfigError(f"{source}: {name}: unknown section (known: {', '.join(SECTIONS)})")
+            raise ConfigError(f"{source}: {_shown(name)}: unknown section (known: {', '.join(SECTIONS)})")
         if not isinstance(values, dict):
             raise ConfigError(f"{source}: {name}: must be a section, [{name}], not a value")
         sections[name] = _parse_section(SECTIONS[name], name, values, source)
@@ -234,12 +244,17 @@ def _parse_section(section: type[Any], name: str, values: dict[str, Any], source
     known = [attribute.name for attribute in attrs.fields(section)]
     for key, value in values.items():
         if key not in known:
-            raise ConfigError(f"{source}: {name}.{key}: unknown key (known: {', '.join(known)})")
+            raise ConfigError(f"{source}: {name}.{_shown(key)}: unknown key (known: {', '.join(known)})")
         try:
             section(**{key: value})
         except ValueError as error:
             raise ConfigError(f"{source}: {name}.{key}: {error}") from error
     return section(**values)
+
+
+def _shown(name: str) -> str:
+    """A name that is not known, as a short piece of one line."""
+    return (name if name.isprintable() else repr(name))[:_QUOTED_CHARACTERS]
 
 
 def load_config(path: Path | None = None) -> Config:

@@ -1,17 +1,31 @@
 """What hostile input once broke, and a short run of every fuzz target."""
 
+import json
+import math
 import time
 import tracemalloc
+from typing import Any
 
+import attrs
 import pytest
 
 from kdumpd.config import parse_config
-from kdumpd.errors import ConfigError
+from kdumpd.dump import NO_DUMP
+from kdumpd.errors import ConfigError, FormatError
 from kdumpd.makedumpfile import parse_report
 from kdumpd.panic import TEXT_LINES, find_panic, last_lines
+from kdumpd.record import CrashRecord, Log, parse_record
 from kdumpd.retention import make_stamp, surplus
 
 LOG_BYTES = 4 << 20
+RECORD = CrashRecord(
+    stamp="20261123T014039Z",
+    crash_time_s=1795398039,
+    reason="kernel panic",
+    log=Log(name=None, size_bytes=0, tool=None),
+    dump_name=None,
+    dump=NO_DUMP,
+)
 OOPS = b"[    9.000000] Oops: 0002 [#1] SMP\n"
 
 
@@ -103,3 +117,31 @@ def test_a_long_configuration_is_not_parsed() -> None:
     with pytest.raises(ConfigError, match="39999 characters are too many"):
         parse_config(".".join("a" * 20_000))
     assert time.thread_time() - start_s < 0.5  # 2 s when it was
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema": 10**30},
+        {"crash_time_s": 10**30},
+        {"crash_time_s": 253402300800},
+        {"crash_time_s": -1},
+        {"log": {"name": None, "size_bytes": 1 << 63, "tool": None}},
+        {"phases": [{"name": "dump", "start_s": math.inf, "duration_s": 0}]},
+        {"tools": {"a\n\x1b": 1}},
+        {"tools": {"a" * 3000: 1}},
+    ],
+)
+def test_a_hostile_record_is_refused_in_one_short_line(change: dict[str, Any]) -> None:
+    document = json.loads(RECORD.to_json()) | change
+    # The only infinity that JSON has.
+    data = json.dumps(document).replace("Infinity", "1e999").encode()
+    with pytest.raises(FormatError) as caught:
+        parse_record(data)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 300
+
+
+def test_a_record_of_the_last_second_that_a_calendar_has_is_read() -> None:
+    record = attrs.evolve(RECORD, crash_time_s=253402300799)
+    assert parse_record(record.to_json()) == record

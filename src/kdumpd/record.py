@@ -21,6 +21,13 @@ SCHEMA: Final = 1
 # A record has some 6 KiB, 200 lines of panic text included. More than this is not one.
 MAX_RECORD_BYTES: Final = 1 << 20
 
+# The end of the year 9999, and a number that every reader of JSON can hold.
+_MAX_TIME_S: Final = 253402300799
+_MAX_INTEGER: Final = (1 << 63) - 1
+
+# What an error quotes of a value or a key.
+_QUOTED_CHARACTERS: Final = 40
+
 T = TypeVar("T")
 
 
@@ -101,13 +108,20 @@ def parse_record(data: bytes) -> CrashRecord:
     except (ValueError, RecursionError) as error:
         raise FormatError(f"the crash record is not JSON: {error}") from error
     schema = document.get("schema") if isinstance(document, dict) else None
-    if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
+    if not isinstance(schema, int) or isinstance(schema, bool) or not 1 <= schema <= _MAX_INTEGER:
         raise FormatError("the crash record has no schema version")
     try:
-        return _read_attrs(CrashRecord, document, "")
+        record = _read_attrs(CrashRecord, document, "")
+        _require_time(record.crash_time_s)
+        return record
     except FormatError as error:
         newer = f" (its schema {schema} is newer than {SCHEMA}, which this kdumpd knows)"
         raise FormatError(f"{error}{newer if schema > SCHEMA else ''}") from error
+
+
+def _require_time(crash_time_s: int | None) -> None:
+    if crash_time_s is not None and not 0 <= crash_time_s <= _MAX_TIME_S:
+        raise FormatError(f"crash_time_s is {crash_time_s}, which is in no calendar")
 
 
 def _refuse_constant(name: str) -> None:
@@ -140,17 +154,26 @@ def _read(kind: type, value: object, where: str) -> object:
     if origin is tuple and isinstance(value, list):
         return tuple(_read(arguments[0], item, f"{where}[{place}]") for place, item in enumerate(value))
     if origin is Mapping and isinstance(value, dict):
-        return {key: _read(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+        return {key: _read(arguments[1], item, f"{where}.{_shown(key)}") for key, item in value.items()}
     return _read_plain(kind, value, where)
 
 
 def _read_plain(kind: type, value: object, where: str) -> object:
     if typing.get_origin(kind) is Literal:
         accepted = value in typing.get_args(kind)
-    elif kind is float:
-        accepted = isinstance(value, int | float) and not isinstance(value, bool)
+    elif kind in (float, int):
+        # bool is an int in Python, and not in a record.
+        accepted = type(value) in (kind, int) and abs(typing.cast("float", value)) <= _MAX_INTEGER
     else:
-        accepted = type(value) is kind  # bool is an int in Python, and not in a record
+        accepted = type(value) is kind
     if not accepted:
-        raise FormatError(f"{where} is {json.dumps(value)[:40]}, which cannot be")
+        raise FormatError(f"{where} is {_quoted(value)}, which cannot be")
     return value
+
+
+def _shown(key: str) -> str:
+    return key[:_QUOTED_CHARACTERS] if key.isprintable() else _quoted(key)
+
+
+def _quoted(value: object) -> str:
+    return json.dumps(value)[:_QUOTED_CHARACTERS]

@@ -55,6 +55,13 @@ async def supervise(
     return await supervisor.run(finish, on_deadline)
 
 
+def _innermost(error: Exception) -> Exception:
+    """The first error inside the groups that nurseries put around errors."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 class Supervisor:
     """The state of one run; see ``supervise``."""
 
@@ -151,8 +158,9 @@ class Supervisor:
             await task()
         except Exception as error:
             name = getattr(task, "__name__", "task").strip("_")
-            expected = isinstance(error, KdumpError)
-            self._trouble = str(error) if expected else f"{name}: {type(error).__name__}: {error}"
+            cause = _innermost(error)
+            expected = isinstance(cause, KdumpError)
+            self._trouble = str(cause) if expected else f"{name}: {type(cause).__name__}: {cause}"
             self._collector.warn(self._trouble)
 
     def _why_cut(self) -> str:

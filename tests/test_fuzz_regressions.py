@@ -1,4 +1,4 @@
-"""What hostile input once broke, and a short run of every fuzz target."""
+"""What hostile input once broke."""
 
 import json
 import math
@@ -74,6 +74,10 @@ def test_a_fault_is_not_forgotten_for_the_lines_after_it() -> None:
 
 def test_no_last_lines_are_none() -> None:
     assert last_lines(b"one\ntwo\n", 0) == ()
+
+
+def test_a_line_of_which_only_blanks_fit_is_blank() -> None:
+    assert last_lines(b"one\n" + b"\t" * 128 + b"two", 5) == ("one",)
 
 
 def test_a_folder_of_many_crashes_is_pruned_at_once() -> None:

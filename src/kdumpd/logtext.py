@@ -52,7 +52,7 @@ def safe_lines(log: bytes) -> tuple[str, ...]:
 def last_lines(log: bytes, limit: int) -> tuple[str, ...]:
     """The last ``limit`` lines that are not blank, safe: what to show when no panic is recognised."""
     lines = decode(log).rstrip().rsplit("\n", 2 * limit)[-2 * limit :]
-    shown = [_safe(line) for line in lines if line and not line.isspace()]
+    shown = [safe for line in lines if not line.isspace() and (safe := _safe(line))]
     return tuple(shown[max(len(shown) - limit, 0) :])
 
 

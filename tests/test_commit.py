@@ -1,6 +1,7 @@
 """Files on disk: whole or not at all, and never anywhere but in their folder."""
 
 import os
+import resource
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,11 +55,29 @@ def test_until_it_is_published_a_file_has_another_name(folder: Folder, tmp_path:
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(folder: Folder, tmp_path: Path) -> None:
     folder.write("reason", b"old", mode=0o644)
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(OSError, match="directory"):
-        folder.write("folder", b"new", mode=0o644)
-    assert sorted(os.listdir(tmp_path)) == ["folder", "reason"]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            folder.write("reason", b"new", mode=0o644)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert os.listdir(tmp_path) == ["reason"]
     assert (tmp_path / "reason").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("name", ["reboot-reason", temporary_name("reboot-reason")])
+def test_a_folder_in_the_way_is_moved_aside_with_what_is_in_it(
+    folder: Folder, tmp_path: Path, name: str
+) -> None:
+    for content in (b"one", b"two"):
+        (tmp_path / "reboot-reason").unlink(missing_ok=True)
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(content)
+        folder.write("reboot-reason", b"panic\n", mode=0o644)
+    assert (tmp_path / "reboot-reason").read_bytes() == b"panic\n"
+    assert (tmp_path / f"{name}.moved-1" / "file").read_bytes() == b"one"
+    assert (tmp_path / f"{name}.moved-2" / "file").read_bytes() == b"two"
 
 
 def test_a_link_is_replaced_and_its_target_left_alone(folder: Folder, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ in a thread that they can abandon.
 
 import contextlib
 import errno
+import itertools
 import os
 import stat
 from collections.abc import Iterator
@@ -125,10 +126,8 @@ class Folder:
         Returns:
             The file descriptor, which is the caller's to close.
         """
-        temporary = temporary_name(name)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary, dir_fd=self.fd)
-        fd = os.open(temporary, _CREATE, 0o600, dir_fd=self.fd)
+        self.discard(name)
+        fd = os.open(temporary_name(name), _CREATE, 0o600, dir_fd=self.fd)
         os.fchmod(fd, mode)
         return fd
 
@@ -139,17 +138,34 @@ class Folder:
     def publish(self, fd: int, name: str) -> None:
         """Give the file that ``create`` opened its final name, durably. The descriptor stays open."""
         self.sync_file(fd)
-        os.rename(temporary_name(name), name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        try:
+            self._rename(temporary_name(name), name)
+        except IsADirectoryError:
+            self._move_aside(name)
+            self._rename(temporary_name(name), name)
         self.sync()
+
+    def _rename(self, old: str, new: str) -> None:
+        os.rename(old, new, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+
+    def _move_aside(self, name: str) -> None:
+        """Rename a folder that stands where a file must go; what is in it is somebody's, and stays."""
+        taken = os.listdir(self.fd)
+        names = (f"{name}.moved-{number}" for number in itertools.count(1))
+        self._rename(name, next(aside for aside in names if aside not in taken))
 
     def discard(self, name: str) -> None:
         """Remove what ``create`` made for this name, if it is there."""
         self.remove(temporary_name(name))
 
     def remove(self, name: str) -> None:
-        """Remove a file, if it is there."""
-        with contextlib.suppress(FileNotFoundError):
+        """Remove a file, if it is there; a folder of that name is moved aside."""
+        try:
             os.unlink(name, dir_fd=self.fd)
+        except FileNotFoundError:
+            return
+        except IsADirectoryError:
+            self._move_aside(name)
 
     def write(self, name: str, data: bytes, *, mode: int, mtime_s: int | None = None) -> None:
         """Write a whole file: it has either its old content or all of the new one, whatever happens.
@@ -189,12 +205,12 @@ class Folder:
 
     def reserve(self, size_bytes: int) -> None:
         """Hold room for what must be written last, until ``release``; as much of it as there is."""
-        fd = self.create("reserve", mode=0o600)
-        try:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            fd = self.create("reserve", mode=0o600)
+            try:
                 os.posix_fallocate(fd, 0, size_bytes)
-        finally:
-            os.close(fd)
+            finally:
+                os.close(fd)
 
     def release(self) -> None:
         """Give back what ``reserve`` holds."""

@@ -141,7 +141,7 @@ class Collector:
         evidence, loop = self._evidence, self._config.crash_loop
         with evidence.phase("room"):
             try:
-                arrived = await crashes.open(evidence.crash_time_s)
+                arrived = await crashes.open(evidence)
             except StorageError as error:
                 self.warn(str(error))
                 return str(error)
@@ -167,8 +167,10 @@ class Collector:
 
     async def _commit(self, crashes: CrashFolder) -> None:
         with self._evidence.phase("reasons"):
+            self._evidence.reasons_written = False
             try:
                 await crashes.commit(self._evidence)
+                self._evidence.reasons_written = True
             except StorageError as error:
                 self.warn(f"the reasons were not written: {error}")
 
@@ -205,6 +207,7 @@ class Collector:
             survey=self._survey,
             advance=lambda: self._lease.renew(settings.stall_s),
             interrupted=self._why_cut,
+            seal_s=self._config.budget.grace_s / 2,
         )
 
     async def _report_progress(self, taking: Dump) -> None:
@@ -222,16 +225,8 @@ class Collector:
             return
         if not self._log_was_put:
             await self._put_log(self.crashes)
-        if self.crashes.folder is not None:
-            await self._release(self.crashes)
         await self._commit(self.crashes)
         await self._write_record(self.crashes)
-
-    async def _release(self, crashes: CrashFolder) -> None:
-        try:
-            await crashes.release()
-        except StorageError as error:
-            self.warn(str(error))
 
     async def _write_record(self, crashes: CrashFolder) -> None:
         if crashes.folder is None:

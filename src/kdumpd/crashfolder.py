@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 import trio
 from attrs import frozen
 
-from kdumpd.commit import STACK_BYTES, Folder, Reasons, commit_reasons, trouble
+from kdumpd.commit import STACK_BYTES, Folder, Reasons, Space, commit_reasons, trouble
 from kdumpd.config import Config
 from kdumpd.dump import Limit
 from kdumpd.errors import StorageError
@@ -24,11 +24,14 @@ from kdumpd.worker import Worker
 
 T = TypeVar("T")
 
-# A turn that writes small files and takes longer than this means that the disk hangs.
+# A turn that writes small files and takes longer than this, or than the grace, means that the disk hangs.
 _TURN_S: Final = 30.0
 
-# Held while the dump is written, for the files that come after it.
+# Held while the dump is written, for the files that come after it: reason line and record.
 _RESERVE_BYTES: Final = 256 << 10
+
+# The reason files without the log in them.
+_REASONS_BYTES: Final = 32 << 10
 
 # Less than this is no dump that any tool would open.
 _LEAST_DUMP_BYTES: Final = 1 << 20
@@ -70,14 +73,16 @@ class CrashFolder:
         self._arrived: Arrived | None = None
         self._hangs = False
         self._stack_written = False
+        self._turn_s = min(_TURN_S, config.budget.grace_s)
 
-    async def open(self, crash_time_s: int) -> Arrived:
+    async def open(self, evidence: Evidence) -> Arrived:
         """Open the folder, clear what an interrupted run left, and make room for this crash; only once.
 
         Raises:
             StorageError: it cannot be opened or cleared.
         """
-        return await self._turn(self._open, crash_time_s)
+        stack_bytes = min(len(evidence.log.data), STACK_BYTES)
+        return await self._turn(self._open, evidence.crash_time_s, stack_bytes + _REASONS_BYTES)
 
     async def write(self, name: str, data: bytes) -> None:
         """Put one file down, durably.
@@ -90,19 +95,15 @@ class CrashFolder:
         await self._turn(partial(self.folder.write, name, data, mode=0o600))
 
     async def commit(self, evidence: Evidence) -> None:
-        """Write the reason files as of now; the stack only once.
+        """Write the reason files as of now, with the room that is held for them; the stack only once.
 
         Raises:
             StorageError: they cannot be written.
         """
         stack = None if self._stack_written else tail(evidence.log.data, STACK_BYTES)
         reasons = Reasons(stack=stack, line=evidence.reason(), crash_time_s=evidence.info.crash_time_s)
-        await self._turn(commit_reasons, self._reasons, reasons)
+        await self._turn(self._commit, reasons)
         self._stack_written = True
-
-    async def release(self) -> None:
-        """Give back the room that was held for what is written last."""
-        await self._turn(self._storage.folder.release)
 
     def close(self) -> None:
         """Let go of the file system, so that it can be unmounted; where a turn hangs, when it comes back."""
@@ -111,12 +112,12 @@ class CrashFolder:
             self._worker.afterwards(folder.close)
 
     async def limit(self) -> Limit | None:
-        """How long a dump may get: what leaves the floor free, and ``dump.max_bytes``.
+        """Hold room for the last files, and say how long a dump may get: the floor, and ``dump.max_bytes``.
 
         Raises:
             StorageError: there is no room for a dump at all.
         """
-        space = await self._turn(self._storage.folder.space)
+        space = await self._turn(self._hold_room)
         floor = floor_bytes(self._config.storage, space)
         room = space.free_bytes - floor
         if room < _LEAST_DUMP_BYTES:
@@ -129,11 +130,21 @@ class CrashFolder:
             return Limit(size_bytes=size_bytes, why=f"size budget of {size_bytes} bytes ran out")
         return Limit(size_bytes=room, why=f"space ran out: {floor >> 20} MiB must stay free")
 
-    def _open(self, crash_time_s: int) -> Arrived:
+    def _commit(self, reasons: Reasons) -> None:
+        self._storage.folder.release()
+        commit_reasons(self._reasons, reasons)
+
+    def _hold_room(self) -> Space:
+        self._storage.folder.reserve(_RESERVE_BYTES)
+        return self._storage.folder.space()
+
+    def _open(self, crash_time_s: int, reasons_bytes: int) -> Arrived:
         if self._arrived is None:
             folder = self._storage.folder.subfolder(self._config.dump.directory)
             try:
                 self._arrived = self._make_room(folder, crash_time_s)
+                # The log file comes first, and it must not take the reasons' room: they have the log in them.
+                self._storage.folder.reserve(reasons_bytes)
             except OSError:
                 folder.close()
                 raise
@@ -148,7 +159,6 @@ class CrashFolder:
         for name in removed:
             folder.remove(name)
         folder.sync()
-        self._storage.folder.reserve(_RESERVE_BYTES)
         return Arrived(
             stamp=free_stamp(crash_time_s, names),
             removed=tuple(removed),
@@ -181,7 +191,7 @@ class CrashFolder:
         if self._hangs:
             raise StorageError(f"{self._config.storage.mountpoint} hangs")
         try:
-            with trio.fail_after(_TURN_S):
+            with trio.fail_after(self._turn_s):
                 return await self._worker.run(call, *args)
         except trio.TooSlowError as error:
             self._hangs = True

@@ -24,7 +24,6 @@ from kdumpd.worker import Worker
 
 State = Literal["complete", "incomplete", "none"]
 
-_SEAL_S: Final = 10.0
 _SURVEY_S: Final = 60.0
 # A turn that a cancel left behind has at most 8 MiB to write; one that takes longer hangs.
 _TURN_S: Final = 3.0
@@ -109,6 +108,7 @@ class Dump:
         survey: the page report of a dry run, for a dump that is cut before its own report.
         advance: called whenever the work has advanced.
         interrupted: says why, when ``take`` is cancelled.
+        seal_s: how long ``take`` may still seal and check what there is, when it is cancelled.
 
     Attributes:
         verdict: what became of it; set when ``take`` ends, also when it is cancelled.
@@ -127,6 +127,7 @@ class Dump:
         survey: PageReport | None = None,
         advance: Callable[[], None] = lambda: None,
         interrupted: Callable[[], str] = lambda: "interrupted",
+        seal_s: float = 10,
     ) -> None:
         self.verdict = NO_DUMP
         self._folder = folder
@@ -139,6 +140,7 @@ class Dump:
         self._survey = survey
         self._tell_advance = advance
         self._interrupted = interrupted
+        self._seal_s = seal_s
         self._worker = Worker(machine)
         self._placer: Placer | None = None
         self._finished: Verdict | None = None
@@ -183,7 +185,7 @@ class Dump:
             self.verdict = await self._conclude(target, cut)
         except* trio.Cancelled:  # alone, or in a nursery's group
             self.verdict = Verdict(state="none", why=self._interrupted())
-            with trio.move_on_after(_SEAL_S, shield=True):
+            with trio.move_on_after(self._seal_s, shield=True):
                 self.verdict = await self._conclude(target, self._interrupted())
             raise
 
@@ -297,8 +299,9 @@ class Dump:
         """Conclude, in a thread; the verdict is kept even if nobody waits for it any more."""
         try:
             self._finished = self._publish(target, self._judge(target, cut, report))
-        except OSError as error:
-            why = f"finishing the dump failed: {trouble(error)}"
+        except (OSError, FormatError) as error:
+            told = trouble(error) if isinstance(error, OSError) else error
+            why = f"{cut or 'the dump was written'}; finishing it failed: {told}"
             self._finished = Verdict(state="none", why=why, report=report)
         return self._finished
 

@@ -27,6 +27,7 @@ class Evidence:
         dump_wanted: whether a dump belongs to a complete run.
         stamp: the time part of the artefacts' names; empty until storage is ready.
         log_name: the log's file name, once it is durable.
+        reasons_written: the reason files say what is known now.
         dump: the dump's verdict so far.
     """
 
@@ -38,6 +39,7 @@ class Evidence:
     panic: Panic | None = None
     stamp: str = ""
     log_name: str | None = None
+    reasons_written: bool = False
     dump: Verdict = NO_DUMP
     phases: list[Phase] = field(factory=list)
     budgets_spent: list[str] = field(factory=list)
@@ -56,8 +58,9 @@ class Evidence:
 
     @property
     def complete(self) -> bool:
-        """True when everything that was wanted is there."""
-        return self.log_name is not None and (self.dump.state == "complete" or not self.dump_wanted)
+        """True when everything that was wanted is there, and the next boot is told so."""
+        collected = self.log_name is not None and (self.dump.state == "complete" or not self.dump_wanted)
+        return collected and self.reasons_written
 
     @property
     def crash_time_s(self) -> int:

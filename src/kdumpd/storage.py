@@ -111,6 +111,7 @@ class Gate:
     ) -> None:
         self.missing = "storage was not looked at yet"
         self.storage: Storage | None = None
+        self._told: str | None = None
         self._settings = settings
         self._machine = machine
         self._worker = Worker(machine)
@@ -145,8 +146,9 @@ class Gate:
                 await ticks.receive()
 
     def _report(self, why: str) -> None:
-        if why != self.missing:
-            self.missing = why
+        self.missing = why
+        if why != self._told:
+            self._told = why
             self._tell(why)
 
     async def _look(self) -> Storage | NotReady:
@@ -157,6 +159,7 @@ class Gate:
         hangs = NotReady(why=f"{self._settings.mountpoint} is mounted, and writing to it hangs")
         if self._worker.busy:
             return hangs
+        self.missing = hangs.why  # should the wait end while the probe is out
         with trio.move_on_after(_PROBE_S):
             return await self._worker.run(self._probe, mount, undo=_let_go)
         return hangs

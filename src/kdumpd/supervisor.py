@@ -27,6 +27,9 @@ from kdumpd.storage import Gate, Storage
 BEGIN: Final = "-------- BEGIN kernel panic --------"
 END: Final = "-------- END kernel panic --------"
 
+# What it takes to say one line, where nothing hangs.
+_LAST_LINE_S: Final = 1.0
+
 # What is shown of a log in which no panic was recognised.
 _LAST_LINES: Final = 40
 
@@ -248,5 +251,6 @@ class Supervisor:
             await self._console.drain()
 
     def _left_s(self) -> float:
-        """What is left of the total budget, and never less than the grace."""
-        return max(self._config.budget.grace_s, self._budget.deadline - trio.current_time())
+        """What is left of total budget and grace, less a moment to say the outcome in."""
+        end = self._budget.deadline + self._config.budget.grace_s
+        return max(0.0, end - _LAST_LINE_S - trio.current_time())

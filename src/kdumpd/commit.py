@@ -225,7 +225,7 @@ class Folder:
         fd = self.create("probe", mode=0o600)
         try:
             write_all(fd, b"kdumpd\n")
-            os.fsync(fd)
+            self.sync_file(fd)
         finally:
             os.close(fd)
             self.discard("probe")

@@ -170,14 +170,25 @@ class Dump:
         try:
             await self._fill(target)
         finally:
-            # A thread that still hangs on the disk owns the descriptor: closing it here would let its
-            # number be used again under the thread's hands.
-            self._worker.afterwards(partial(os.close, target))
+            await self._let_go(target)  # noqa: ASYNC102 it shields itself
         return self.verdict
+
+    async def _let_go(self, target: int) -> None:
+        """Close the file, and remove one of which nothing came; where the disk hangs, when it comes back."""
+        # A thread that still hangs on the disk owns the descriptor: closing it here would let its
+        # number be used again under the thread's hands.
+        if self._finished is not None:
+            self._worker.afterwards(partial(os.close, target))
+        elif self._worker.busy:
+            self._worker.afterwards(partial(self._drop, target))
+        else:
+            with trio.move_on_after(_TURN_S, shield=True):
+                await self._worker.run(self._drop, target)
 
     def _drop(self, target: int) -> None:
         os.close(target)
-        self._folder.discard(self._name)
+        with contextlib.suppress(OSError):
+            self._folder.discard(self._name)
 
     async def _fill(self, target: int) -> None:
         try:

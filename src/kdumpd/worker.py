@@ -17,8 +17,9 @@ from kdumpd.machine import Machine
 
 T = TypeVar("T")
 
-# How often to look whether a call that was left behind has come back; its thread can tell nobody.
-_LOOK_EVERY_S: Final = 0.01
+# When to look again whether a call that was left behind has come back; its thread can tell nobody.
+_FIRST_LOOK_S: Final = 0.005
+_LOOK_EVERY_S: Final = 0.25
 
 
 class Worker:
@@ -62,8 +63,10 @@ class Worker:
 
     async def idle(self) -> None:
         """Wait until no call is out. The caller bounds the wait."""
-        while self.busy:  # noqa: ASYNC110 its thread cannot set an event of ours
-            await trio.sleep(_LOOK_EVERY_S)
+        pause_s = _FIRST_LOOK_S
+        while self.busy:
+            await trio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LOOK_EVERY_S)
 
     def afterwards(self, call: Callable[[], object]) -> None:
         """Make a call that does not block: now, or when the call that is out comes back."""

@@ -1,10 +1,13 @@
 """The simulated disk: real files in a folder of the test, with the troubles of a real disk on request."""
 
+import contextlib
 import errno
 import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import trio
 from attrs import frozen
@@ -14,6 +17,54 @@ from kdumpd.commit import Folder, Space
 T = TypeVar("T")
 
 _GIB: Final = 1 << 30
+
+
+class _HangingCall(Generic[T]):
+    """A call in a thread that hangs when it first touches the disk.
+
+    The thread is a real one, so that the call is as much on its way as one that hangs in the kernel. It
+    runs alone: who wakes it waits until it is done, and virtual time has nothing to overtake.
+    """
+
+    _here = threading.local()
+
+    def __init__(self, call: Callable[[], T]) -> None:
+        self.back = trio.Event()
+        self._call = call
+        self._done: Future[T] = Future()
+        self._gate = threading.Event()
+        self._token = trio.lowlevel.current_trio_token()
+        self._thread = threading.Thread(target=self._run, name="simulated disk", daemon=True)
+        self._touched = threading.Event()
+        self._thread.start()
+        self._touched.wait()
+
+    @classmethod
+    def hang_here(cls) -> None:
+        """Hang until woken, if this is such a thread and the first touch."""
+        call: _HangingCall[Any] | None = getattr(cls._here, "call", None)
+        if call is not None:
+            call._touched.set()
+            call._gate.wait()
+
+    def wake(self) -> None:
+        """Let the call go on, to its end."""
+        self._gate.set()
+        self._thread.join()
+
+    def result(self) -> T:
+        """What the call returned, once it is back; or raise what it raised."""
+        return self._done.result(timeout=0)
+
+    def _run(self) -> None:
+        self._here.call = self
+        try:
+            self._done.set_result(self._call())
+        except Exception as error:
+            self._done.set_exception(error)
+        self._touched.set()  # it may never have touched the disk
+        with contextlib.suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self.back.set)
 
 
 class SimulatedDisk:
@@ -36,9 +87,8 @@ class SimulatedDisk:
         self._error: int | None = None
         self._error_after_bytes: float = 0
         self._freeze_after_bytes: float = float("inf")
-        self._left_behind: list[Callable[[], object]] = []
-        self._thawed = trio.Event()
-        self._thawed.set()
+        self._frozen = False
+        self._hanging: list[_HangingCall[Any]] = []
 
     @property
     def free_bytes(self) -> int:
@@ -49,7 +99,7 @@ class SimulatedDisk:
     @property
     def frozen(self) -> bool:
         """True while calls on the disk do not come back."""
-        return not self._thawed.is_set()
+        return self._frozen
 
     def fill(self, *, leave_bytes: int = 0) -> None:
         """Let something else take all the room but so much."""
@@ -62,22 +112,22 @@ class SimulatedDisk:
     def freeze(self, *, after_bytes: int | None = None) -> None:
         """Let no call come back until ``thaw``: at once, or when so many bytes more of a dump are written."""
         if after_bytes is None:
-            self._thawed = trio.Event()
+            self._frozen = True
         else:
             self._freeze_after_bytes = after_bytes
 
     def thaw(self) -> None:
         """Let the calls come back that hang, those too that nobody waits for any more."""
-        self._thawed.set()
-        while self._left_behind:
-            self._left_behind.pop(0)()
+        self._frozen = False
+        while self._hanging:
+            self._hanging.pop(0).wake()
 
     async def call(self, call: Callable[[], T]) -> T:
         """Make a call that can block on the disk, as in a thread that a cancel leaves behind."""
         # Cancelled here, the thread has not begun: the call is not made.
         await trio.lowlevel.checkpoint()
         if self.frozen:
-            await self._hang(call)
+            return await self._hang(call)
         if self.slow_s:
             await self._take_time(call)
         result = call()
@@ -85,12 +135,11 @@ class SimulatedDisk:
         await trio.lowlevel.checkpoint()
         return result
 
-    async def _hang(self, call: Callable[[], object]) -> None:
-        try:
-            await self._thawed.wait()
-        except trio.Cancelled:
-            self._left_behind.append(call)
-            raise
+    async def _hang(self, call: Callable[[], T]) -> T:
+        hanging: _HangingCall[T] = _HangingCall(call)
+        self._hanging.append(hanging)
+        await hanging.back.wait()
+        return hanging.result()
 
     async def _take_time(self, call: Callable[[], object]) -> None:
         try:
@@ -99,8 +148,13 @@ class SimulatedDisk:
             call()
             raise
 
+    def touch(self) -> None:
+        """Hang, where the disk does."""
+        _HangingCall.hang_here()
+
     def require(self, size_bytes: int = 0) -> None:
-        """Raise the error of the disk, or the lack of room for so many bytes more."""
+        """Raise the error of the disk, or the lack of room for so many bytes more; where it hangs, hang."""
+        self.touch()
         if self._error is not None and self._error_after_bytes <= 0:
             raise OSError(self._error, os.strerror(self._error))
         if size_bytes > 0 and size_bytes > self.free_bytes:

@@ -270,10 +270,12 @@ class SimulatedMachine(Machine):
 
     def sync(self) -> None:
         """Note it."""
+        self.disk.touch()
         self.journal.append("sync")
 
     def make_clean(self, mountpoint: str) -> str | None:
         """Unmount, unless that has trouble."""
+        self.disk.touch()
         if self.unmount_trouble is None and find_mount(self._mounts, mountpoint) is not None:
             self.unmount(mountpoint)
             self.journal.append(f"unmount {mountpoint}")

@@ -150,6 +150,7 @@ class SimulatedMakedumpfile:
             await process.write_stdout(data)
         while failure.how == "flood":
             await process.write_stderr(b"The kernel version is not supported.\n" * 100)
+            await trio.sleep(0.1)  # or virtual time would stand still
         if failure.how == "stall" or failure.unkillable:
             await trio.sleep_forever()
         if failure.how == "kill":

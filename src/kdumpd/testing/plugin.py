@@ -3,6 +3,7 @@
 pytest loads this in every project that has kdumpd installed, so nothing is imported before it is asked for.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,10 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def simulated_machine(tmp_path: Path) -> "SimulatedMachine":
+def simulated_machine(tmp_path: Path) -> "Iterator[SimulatedMachine]":
     """A simulated machine that has crashed and whose storage is not there yet."""
     from kdumpd.testing.machine import SimulatedMachine  # noqa: PLC0415
 
-    return SimulatedMachine(tmp_path / "disk")
+    machine = SimulatedMachine(tmp_path / "disk")
+    yield machine
+    machine.disk.thaw()

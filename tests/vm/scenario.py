@@ -2,7 +2,7 @@
 
 import shlex
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -64,12 +64,13 @@ def crash(
     *,
     persist: PersistDisk | None = None,
     write_log: Path | None = None,
+    more_disks: Sequence[tuple[str, Path, bool]] = (),
     watch: Callable[[Line], None] = lambda line: None,
 ) -> Run:
     """Run a scenario to its end; its files go into `folder`.
 
     With `persist` its disk is used as it is, else an empty one is made. With `write_log` every write and
-    flush of it is recorded there, for `logwrites`.
+    flush of it is recorded there, for `logwrites`. `more_disks` come as in `Hardware`.
     """
     guest = image.image(scenario.suite)
     if persist is None:
@@ -91,6 +92,7 @@ def crash(
             ("app", app.disk(scenario.suite), False),
             ("scenario", _scenario_disk(scenario, folder), False),
             ("persist", persist.path, True),
+            *more_disks,
         ],
     )
     ending = boot(hardware, limit_s=scenario.limit_s, watch=watch)

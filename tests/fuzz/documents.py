@@ -33,15 +33,22 @@ def _config(case: bytes) -> None:
 
 
 def _record(case: bytes) -> None:
+    read = None
     with refusal(FormatError):
         read = record.parse_record(case)
+    if read is not None:
         assert record.parse_record(read.to_json()) == read
-        crash = inventory.Crash(
-            stamp=read.stamp, record=read, from_record=True, files={}, dump_state=read.dump.state
-        )
-        shown = listing.details(crash, [read.stamp]) + listing.table([crash])
-        assert all(line.isprintable() for line in shown.split("\n"))
-        assert json.loads(listing.as_json(listing.full(crash, [])), parse_constant=_refuse)
+        _require_shown(read)
+
+
+def _require_shown(read: record.CrashRecord) -> None:
+    """Whatever was read can be listed, as text and as JSON."""
+    crash = inventory.Crash(
+        stamp=read.stamp, record=read, from_record=True, files={}, dump_state=read.dump.state
+    )
+    shown = listing.details(crash, [read.stamp]) + listing.table([crash])
+    assert all(line.isprintable() for line in shown.split("\n"))
+    assert json.loads(listing.as_json(listing.full(crash, [])), parse_constant=_refuse)
 
 
 def _refuse(name: str) -> None:
@@ -80,7 +87,8 @@ def _configs() -> list[bytes]:
         f"[{name}]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in section.items())
         for name, section in attrs.asdict(config.Config()).items()
     )
-    return [whole.encode(), *(f"[dump]\n{line}".encode() for line in lines)]
+    hostile = [b'"a\\u001b" = 1', b'[dump]\n"a\\nb" = 1', b"[dump]\nlevel = " + b"9" * 5000]
+    return [whole.encode(), *hostile, *(f"[dump]\n{line}".encode() for line in lines)]
 
 
 def _toml(value: object) -> str:
@@ -117,7 +125,10 @@ def _records() -> list[bytes]:
         tools={"makedumpfile": "1.7.2"},
     )
     small = attrs.evolve(whole, dump=Verdict(state="none"), panic_text=(), phases=(), tools={})
-    return [whole.to_json(), small.to_json(), whole.to_json().replace(b'"schema": 1', b'"schema": 2')]
+    data = small.to_json()
+    times = [data.replace(b"1795398039", number) for number in (b"-1", b"253402300800", b"9" * 30, b"1e999")]
+    endless = whole.to_json().replace(b"0.5", b"1e999")
+    return [whole.to_json(), data, endless, *times, data.replace(b'"schema": 1', b'"schema": 2')]
 
 
 def _folders() -> list[bytes]:

@@ -72,8 +72,11 @@ def _kdump(case: bytes) -> None:
         assert check.size_bytes == len(content)
         assert check.complete <= (not check.header.incomplete)
     assert content_of(file) == content, "a check changed the file"
+    sealed = False
     with refusal(FormatError):
         diskdump.seal(file)
+        sealed = True
+    if sealed:
         assert diskdump.read_header(file).incomplete
         content = _with_incomplete_bit(content)
     assert content_of(file) == content, "a seal changed more than its bit"
@@ -120,24 +123,41 @@ def _change(base: int, cut_bytes: int, *changes: tuple[int, int, bytes]) -> byte
 
 
 def _kdump_seeds() -> list[bytes]:
+    status, sub_header = _dump_regions().index(420), _dump_regions().index(4096)
+    table = _dump_regions().index(makedump.descriptors_offset(_dumps()[0]))
+    # Status and sizes; level and split, VMCOREINFO's place and size, max_mapnr; two descriptors.
+    places = [*((status, at, 4) for at in (4, 8, 12, 16)), *((sub_header, at, 4) for at in (8, 12))]
+    places += [*((sub_header, at, 8) for at in (32, 40, 96)), *((table, at, 8) for at in (0, 8, 24, 32))]
     cut = [_change(base, cut) for base in range(4) for cut in (0, 1, 100, 4096, 9000)]
-    numbers = [struct.pack("<I", number) for number in (0, 2, 0x28, 65536)]
-    status = _dump_regions().index(420)
-    return cut + [
-        _change(base, 0, (status, 4 * at, new)) for base in range(4) for at in range(6) for new in numbers
-    ]
+    return cut + _with_numbers(places)
 
 
 def _vmcore_seeds() -> list[bytes]:
+    # e_phoff and e_phnum; a segment's type, place and size; the first note's sizes.
+    places = [(0, 32, 8), (0, 56, 2), (1, 0, 4), (1, 8, 8), (1, 32, 8), (2, 0, 4), (2, 4, 4), (4, 0, 4)]
     cut = [_change(base, cut) for base in range(3) for cut in (0, 4096, 4200, 8000)]
-    return [*cut, _change(0, 0, (1, 32, b"\xff" * 8)), _change(0, 0, (2, 4, b"\xff" * 4))]
+    return cut + _with_numbers(places)
+
+
+def _with_numbers(places: Sequence[tuple[int, int, int]]) -> list[bytes]:
+    """The first good file with each number at each place: a region, an offset in it, a size."""
+    return [
+        _change(0, 0, (region, at, struct.pack("<Q", number)[:size_bytes]))
+        for region, at, size_bytes in places
+        for number in _NUMBERS
+    ]
+
+
+def _vmcoreinfo_seeds() -> list[bytes]:
+    lines = makedump.VMCOREINFO.splitlines(keepends=True)
+    return [makedump.VMCOREINFO, *lines, b"CRASHTIME=253402300799\n", b"CRASHTIME=253402300800\n"]
 
 
 KDUMP = Target(run=_kdump, seeds=_kdump_seeds, words=_WORDS, max_bytes=512)
 VMCORE = Target(run=_vmcore, seeds=_vmcore_seeds, words=_WORDS, max_bytes=512)
 VMCOREINFO = Target(
     run=_vmcoreinfo,
-    seeds=lambda: [makedump.VMCOREINFO, *makedump.VMCOREINFO.splitlines(keepends=True)],
+    seeds=_vmcoreinfo_seeds,
     words=(
         b"CRASHTIME=",
         b"PAGESIZE=",

@@ -23,11 +23,12 @@ def _names(path: str) -> list[str]:
 
 
 def _uevent(case: bytes) -> None:
+    properties = {}
     with refusal(FormatError):
         properties = uevents.parse_uevent(case)
-        assert all("=" not in key and "\0" not in key + value for key, value in properties.items())
-        back = b"\0".join(os.fsencode(f"{key}={value}") for key, value in properties.items())
-        assert uevents.parse_uevent(b"add@/\0" + back) == properties
+    assert all("=" not in key and "\0" not in key + value for key, value in properties.items())
+    back = b"\0".join(os.fsencode(f"{key}={value}") for key, value in properties.items())
+    assert uevents.parse_uevent(b"add@/\0" + back) == properties
 
 
 def _makedumpfile(case: bytes) -> None:

@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_show(commands)
     _add_prune(commands)
     _add_export(commands)
+    _add_analyze(commands)
     return parser
 
 
@@ -83,6 +84,25 @@ def _add_export(commands: "Commands") -> None:
     parser = _add(commands, "export", "one crash as a bundle, .tar.zst or .tar", _export_command)
     _add_crash(parser)
     parser.add_argument("file", type=Path, metavar="FILE", help="the bundle to write")
+
+
+def _add_analyze(commands: "Commands") -> None:
+    parser = _add(commands, "analyze", "what a dump tells, with source lines", _analyze_command)
+    _add_crash(parser)
+    parser.add_argument(
+        "--debug",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="the kernel's debug symbols: kernel-debug.tar, a vmlinux, or a folder with one",
+    )
+    parser.add_argument(
+        "--with", dest="reader", choices=("drgn", "crash"), default="drgn", help="what reads the dump"
+    )
+    parser.add_argument("--shell", action="store_true", help="open the dump and leave the rest to you")
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="write the report as one self-contained page"
+    )
 
 
 def _add(commands: "Commands", name: str, text: str, handler: "Handler") -> argparse.ArgumentParser:
@@ -163,6 +183,23 @@ def _export_command(arguments: argparse.Namespace) -> int:
     from kdumpd import commands
 
     print(commands.export(arguments.crash, arguments.folder, arguments.file, as_json=arguments.json))
+    return OK
+
+
+def _analyze_command(arguments: argparse.Namespace) -> int:
+    from kdumpd import commands
+
+    told = commands.analyze(
+        arguments.crash,
+        arguments.folder,
+        debug=arguments.debug,
+        reader=arguments.reader,
+        shell=arguments.shell,
+        html=arguments.html,
+        as_json=arguments.json,
+    )
+    if told is not None:
+        print(told)
     return OK
 
 

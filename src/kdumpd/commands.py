@@ -7,7 +7,7 @@ from pathlib import Path
 from kdumpd import archive, bundle, listing
 from kdumpd.commit import Folder, trouble
 from kdumpd.config import load_config
-from kdumpd.errors import StorageError
+from kdumpd.errors import ConfigError, StorageError
 from kdumpd.inventory import Crash, find_crash, read_folder
 from kdumpd.retention import surplus
 
@@ -61,6 +61,33 @@ def export(name: str, folder: Path | None, target: Path, *, as_json: bool) -> st
     if as_json:
         return listing.as_json({"stamp": crash.stamp, "bundle": str(target), "size_bytes": size_bytes})
     return f"{crash.stamp}: {target}, {listing.size(size_bytes)}"
+
+
+def analyze(
+    name: str,
+    folder: Path | None,
+    *,
+    debug: Path,
+    reader: str,
+    shell: bool,
+    html: Path | None,
+    as_json: bool,
+) -> str | None:
+    """Open one crash's dump and tell what is in it; None when a shell was all that was asked for."""
+    if reader == "crash" and html:
+        raise ConfigError("--html needs drgn: leave out --with crash")
+    try:
+        from kdumpd.analysis import command  # noqa: PLC0415 an extra brings what it imports
+
+        with found(name, folder) as crash:
+            if shell:
+                command.shell(crash, debug, reader=reader)
+                return None
+            if reader == "crash":
+                return command.with_crash(crash, debug, as_json=as_json)
+            return command.with_drgn(crash, debug, html=html, as_json=as_json)
+    except ImportError as error:
+        raise ConfigError(f"analyze needs {error.name}: pip install 'kdumpd[analysis]'") from error
 
 
 def default_folder() -> Path:

@@ -233,7 +233,6 @@ def _with_dump(record: CrashRecord, file: File) -> CrashRecord:
     found = check_dump(file.path)
     header = found.header
     info = parse_vmcoreinfo(header.vmcoreinfo) if header.vmcoreinfo else None
-    why = None if found.complete else f"{found.pages} of {found.expected_pages} pages are in it"
     return evolve(
         record,
         crash_time_s=info.crash_time_s if info else None,
@@ -242,7 +241,7 @@ def _with_dump(record: CrashRecord, file: File) -> CrashRecord:
         dump_name=file.path.name,
         dump=Verdict(
             state="complete" if found.complete else "incomplete",
-            why=why,
+            why=None if found.complete else "pages are missing",
             size_bytes=found.size_bytes,
             compression=header.compression,
             level=header.dump_level,

@@ -1,0 +1,9 @@
+"""From a dump to an answer: debug symbols found, the dump opened, and what it holds as text or a page.
+
+Needs the packages of ``kdumpd[analysis]``. Nothing in here is imported by the daemon.
+
+- elf, symbols: the debug symbols that belong to a dump
+- core, gather, stacks, memory, machine: what drgn reads out of it, as the records of findings
+- text, page: findings as text and as one HTML file
+- crash8: the same questions put to crash(8)
+"""

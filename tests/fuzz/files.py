@@ -68,7 +68,7 @@ def _kdump(case: bytes) -> None:
     file = fill("dump", content)
     with refusal(FormatError):
         check = diskdump.check(file)
-        assert 0 <= check.pages <= check.expected_pages
+        assert 0 <= check.pages <= check.expected_pages <= check.header.max_mapnr
         assert check.size_bytes == len(content)
         assert check.complete <= (not check.header.incomplete)
     assert content_of(file) == content, "a check changed the file"

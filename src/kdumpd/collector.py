@@ -25,6 +25,8 @@ from kdumpd.watchdog import Lease
 # What the reasons say while the dump is written: the truth, should the machine go down.
 _PROVISIONAL: Final = Verdict(state="none", why="the machine went down while the dump was written")
 
+# A few KiB of notes are read: milliseconds.
+_VMCOREINFO_S: Final = 5.0
 _PROBE_S: Final = 10.0
 _PROGRESS_S: Final = 5.0
 
@@ -92,12 +94,14 @@ class Collector:
             self.log_read.set()
 
     async def _read_vmcoreinfo(self) -> None:
+        path = self._config.vmcore.path
         try:
-            self._evidence.info = await self._machine.in_thread(
-                self._machine.vmcoreinfo, self._config.vmcore.path
-            )
+            with trio.fail_after(_VMCOREINFO_S):
+                self._evidence.info = await self._machine.in_thread(self._machine.vmcoreinfo, path)
         except FormatError as error:
             self.warn(str(error))
+        except trio.TooSlowError:
+            self.warn(f"{path}: reading it hangs")
 
     async def prepare(self) -> None:
         """Use the wait for storage: learn makedumpfile's abilities and count the pages by class."""

@@ -145,6 +145,7 @@ class Dump:
         self._placer: Placer | None = None
         self._finished: Verdict | None = None
         self._given_up = False
+        self._surveyed = False
         self._tail = Tail()
         self._heard = trio.Event()
         self._percent: float | None = None
@@ -293,7 +294,8 @@ class Dump:
         if self._finished is not None:
             return self._finished
         report = makedumpfile.parse_report(self._tail.data) or self._survey
-        if report is None and self._settings.level & makedumpfile.PRIVATE_PAGES:
+        if report is None and self._settings.level & makedumpfile.PRIVATE_PAGES and not self._surveyed:
+            self._surveyed = True  # once: where it hangs, it would hang again
             report = await survey(self._machine, self._settings, self._vmcore)
         with trio.move_on_after(self._settings.stall_s):
             return await self._worker.run(self._finish, target, cut, report)
@@ -371,9 +373,9 @@ def not_private(level: int, report: PageReport | None, wanted: int) -> str | Non
 
 
 async def survey(machine: Machine, settings: config.Dump, vmcore: str) -> PageReport | None:
-    """Count the pages of each class with a dry run, in at most a minute; None when that fails."""
+    """Count the pages of each class with a dry run, in at most a minute or ``stall_s``; None without success."""
     argv = makedumpfile.survey_argv(settings.makedumpfile, vmcore, level=settings.level)
-    with trio.move_on_after(_SURVEY_S), contextlib.suppress(DumpError):
+    with trio.move_on_after(min(_SURVEY_S, settings.stall_s)), contextlib.suppress(DumpError):
         finished = await run(machine.spawn, argv)
         return makedumpfile.parse_report(finished.messages)
     return None

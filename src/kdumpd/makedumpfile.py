@@ -23,6 +23,7 @@ _PREFERENCE: Final = ("zstd", "lzo", "zlib")
 # Progress (1), errors (4) and the page report (16), see makedumpfile(8), option --message-level.
 _MESSAGE_LEVEL: Final = "21"
 _REPORT_ONLY: Final = "20"
+_ERRORS_ONLY: Final = "4"
 
 
 @frozen(kw_only=True)
@@ -57,7 +58,7 @@ def version_argv(program: str) -> list[str]:
 
 def log_argv(program: str, vmcore: str, target: str) -> list[str]:
     """The command that writes the crashed kernel's log; ``-f``: the target, a memory file, exists."""
-    return [program, "--dump-dmesg", "-f", vmcore, target]
+    return [program, "--dump-dmesg", "-f", "--message-level", _ERRORS_ONLY, vmcore, target]
 
 
 def dump_argv(program: str, vmcore: str, *, level: int, compression: str) -> list[str]:

@@ -18,7 +18,6 @@ from kdumpd.errors import DumpError, FormatError, KdumpError, StorageError
 from kdumpd.evidence import Evidence
 from kdumpd.machine import Machine
 from kdumpd.panic import find_panic
-from kdumpd.process import run
 from kdumpd.storage import Storage
 from kdumpd.watchdog import Lease
 
@@ -27,7 +26,6 @@ _PROVISIONAL: Final = Verdict(state="none", why="the machine went down while the
 
 # A few KiB of notes are read: milliseconds.
 _VMCOREINFO_S: Final = 5.0
-_PROBE_S: Final = 10.0
 _PROGRESS_S: Final = 5.0
 
 
@@ -115,13 +113,8 @@ class Collector:
 
     async def _probe(self) -> makedumpfile.Capabilities:
         if self._capabilities is None:
-            program = self._config.dump.makedumpfile
-            with trio.move_on_after(_PROBE_S):
-                finished = await run(self._machine.spawn, makedumpfile.version_argv(program))
-                self._capabilities = makedumpfile.parse_version(finished.messages)
-                self._evidence.tools["makedumpfile"] = self._capabilities.version
-        if self._capabilities is None:
-            raise DumpError(f"{self._config.dump.makedumpfile} -v hangs")
+            self._capabilities = await dump.probe(self._machine, self._config.dump.makedumpfile)
+            self._evidence.tools["makedumpfile"] = self._capabilities.version
         return self._capabilities
 
     async def save(self, storage: Storage) -> None:

@@ -8,6 +8,7 @@ in a thread that they can abandon.
 
 import contextlib
 import errno
+import fcntl
 import itertools
 import os
 import stat
@@ -87,6 +88,10 @@ class Folder:
         except OSError as error:
             raise StorageError(f"{path} {_folder_trouble(error)}") from error
         return evolve(self, path=path, fd=fd)
+
+    def duplicate(self) -> Self:
+        """The same directory, held open on its own; the two are closed independently."""
+        return evolve(self, fd=fcntl.fcntl(self.fd, fcntl.F_DUPFD_CLOEXEC, 0))
 
     def close(self) -> None:
         """Let go of the directory, so that its file system can be unmounted."""

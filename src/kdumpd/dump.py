@@ -24,6 +24,7 @@ from kdumpd.worker import Worker
 
 State = Literal["complete", "incomplete", "none"]
 
+_PROBE_S: Final = 10.0
 _SURVEY_S: Final = 60.0
 # A turn that a cancel left behind has at most 8 MiB to write; one that takes longer hangs.
 _TURN_S: Final = 3.0
@@ -98,7 +99,7 @@ class Dump:
     """One run of makedumpfile into one file.
 
     Args:
-        folder: where the file goes.
+        folder: where the file goes; the caller may close it as soon as ``take`` is done.
         name: its final name.
         settings: level, budgets and what to do with an unfiltered dump.
         machine: where programs and threads run.
@@ -163,16 +164,23 @@ class Dump:
     async def take(self) -> Verdict:
         """Make the dump; every failure is a verdict. Cancelled, it still seals what it has, bounded."""
         self._started_at = trio.current_time()
+        self._folder = self._folder.duplicate()
+        try:
+            await self._take()
+        finally:
+            self._worker.afterwards(self._folder.close)
+        return self.verdict
+
+    async def _take(self) -> None:
         try:
             target = await self._worker.run(self._folder.create, self._name, mode=0o600, undo=self._drop)
         except OSError as error:
             self.verdict = Verdict(state="none", why=f"{self._folder.path}: {trouble(error)}")
-            return self.verdict
+            return
         try:
             await self._fill(target)
         finally:
             await self._let_go(target)  # noqa: ASYNC102 it shields itself
-        return self.verdict
 
     async def _let_go(self, target: int) -> None:
         """Close the file, and remove one of which nothing came; where the disk hangs, when it comes back."""
@@ -370,6 +378,18 @@ def not_private(level: int, report: PageReport | None, wanted: int) -> str | Non
     if report is None:
         return "it is not known which pages were excluded"
     return makedumpfile.unfiltered(report, wanted)
+
+
+async def probe(machine: Machine, program: str) -> makedumpfile.Capabilities:
+    """Ask makedumpfile for its version and what was built in.
+
+    Raises:
+        DumpError: it is missing, hangs, or is something else.
+    """
+    with trio.move_on_after(_PROBE_S):
+        finished = await run(machine.spawn, makedumpfile.version_argv(program))
+        return makedumpfile.parse_version(finished.messages)
+    raise DumpError(f"{program} -v hangs")
 
 
 async def survey(machine: Machine, settings: config.Dump, vmcore: str) -> PageReport | None:

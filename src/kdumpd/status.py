@@ -209,6 +209,16 @@ def assess(facts: Facts) -> Status:
     )
 
 
+def read_status(config: Config, *, root: Path = Path("/")) -> Status:
+    """Gather the facts of a machine and judge them. Blocking: it reads files and runs ``makedumpfile -v``.
+
+    Args:
+        config: the settings that a run would have.
+        root: where the machine's root is seen.
+    """
+    return assess(gather(config, root=root))
+
+
 def _reason(code: str, text: object) -> Finding:
     return Finding(code=code, text=str(text), remedy=REASONS[code])
 

@@ -4,7 +4,6 @@ The gate opens on events of the mount table; a slow re-scan covers an event that
 for is told once for each change.
 """
 
-import contextlib
 import errno
 from collections.abc import Callable
 from typing import Final
@@ -13,6 +12,7 @@ import trio
 from attrs import frozen
 
 from kdumpd import config
+from kdumpd.changes import Ticks
 from kdumpd.commit import Folder, Space, trouble
 from kdumpd.errors import StorageError
 from kdumpd.machine import Machine
@@ -106,7 +106,7 @@ class Gate:
         settings: config.Storage,
         *,
         machine: Machine,
-        tell: Callable[[str], None],
+        tell: Callable[[str], object],
         rescan_s: float = RESCAN_S,
     ) -> None:
         self.missing = "storage was not looked at yet"
@@ -120,30 +120,24 @@ class Gate:
 
     async def wait(self) -> Storage:
         """Return as soon as storage is ready. The caller bounds the wait; ``missing`` says why it lasted."""
-        send, ticks = trio.open_memory_channel[None](1)
-
-        def tick() -> None:
-            # A tick that waits already says "look again"; a second one would say nothing more.
-            with contextlib.suppress(trio.WouldBlock):
-                send.send_nowait(None)
-
+        ticks = Ticks()
         async with trio.open_nursery() as nursery:
             # Watch first, then look: a change between the two is a tick, not a loss.
-            await nursery.start(self._machine.watch_mounts, tick)
-            source = await nursery.start(self._machine.watch_devices, tick)
+            await nursery.start(self._machine.watch_mounts, ticks.tick)
+            source = await nursery.start(self._machine.watch_devices, ticks.tick)
             self._tell(f"waiting for {self._settings.mountpoint} (device events: {source})")
             self.storage = await self._look_until_ready(ticks)
             nursery.cancel_scope.cancel()
         return self.storage
 
-    async def _look_until_ready(self, ticks: "trio.MemoryReceiveChannel[None]") -> Storage:
+    async def _look_until_ready(self, ticks: Ticks) -> Storage:
         while True:
             found = await self._look()
             if isinstance(found, Storage):
                 return found
             self._report(found.why)
             with trio.move_on_after(self._rescan_s):
-                await ticks.receive()
+                await ticks.wait()
 
     def _report(self, why: str) -> None:
         self.missing = why
@@ -186,3 +180,33 @@ def _prove(folder: Folder, mount: Mount) -> Storage | NotReady:
             folder.close()
             return NotReady(why=f"{folder.path} cannot be written: {trouble(error)}")
     return Storage(folder=folder, mount=mount, space=folder.space())
+
+
+async def wait_for_storage(
+    settings: config.Storage | None = None,
+    *,
+    tell: Callable[[str], object] = lambda _line: None,
+    machine: Machine | None = None,
+) -> Storage:
+    """Wait until storage is mounted, of a right type, and can be written.
+
+    The caller bounds the wait with a cancel scope; ``settings.wait_s`` is not looked at.
+
+    Args:
+        settings: which storage; /persist as EVE has it unless told otherwise.
+        tell: gets a line when what is missing changes.
+        machine: the machine to look at; a simulated one in tests.
+
+    Returns:
+        The storage, which the caller closes so that it can be unmounted.
+
+    Raises:
+        StorageError: the mount table cannot be watched or read.
+    """
+    gate = Gate(settings or config.Storage(), machine=machine or Machine(), tell=tell)
+    try:
+        return await gate.wait()
+    except BaseException:
+        if gate.storage is not None:
+            gate.storage.close()
+        raise

@@ -13,6 +13,7 @@ from typing import Final
 import trio
 
 from kdumpd import watchdog
+from kdumpd.background import background
 from kdumpd.collector import Collector
 from kdumpd.config import Config
 from kdumpd.console import Console
@@ -131,7 +132,7 @@ class Supervisor:
                     services.start_soon(self._console.run)
                     services.start_soon(self._pet_watchdog)
 
-        async with trio.open_nursery() as nursery:
+        async with background() as nursery:
             nursery.start_soon(serve)  # noqa: ASYNC113 nothing waits for it: lines queue until it runs
             try:
                 yield

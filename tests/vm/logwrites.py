@@ -106,11 +106,9 @@ def _some_kept(writes: Epoch, chance: random.Random) -> tuple[Write, ...]:
 
 def _one_torn(writes: Epoch, chance: random.Random) -> tuple[Write, ...]:
     victim = chance.choice(writes)
-    sectors = victim.size_bytes // SECTOR_BYTES
-    others = [write for write in writes if write is victim or chance.random() < 0.5]
-    return tuple(
-        write.torn(chance.randrange(sectors)) if write is victim else write for write in others
-    )
+    sectors = chance.randrange(victim.size_bytes // SECTOR_BYTES)
+    kept = [write for write in writes if write is victim or chance.random() < 0.5]
+    return tuple(write.torn(sectors) if write is victim else write for write in kept)
 
 
 _MAKERS = (_one_torn, _some_kept, _all_kept)

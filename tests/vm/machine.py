@@ -27,8 +27,8 @@ class Line:
 class Hardware:
     """What the machine is made of. Disks are (serial, file, writable).
 
-    `write_log` is where every write and flush of the writable disk goes, in dm-log-writes' format; `resets`
-    is how often the machine may start over before a reset ends it.
+    `write_log` is where every write and flush of the writable disk goes, in dm-log-writes' format. A machine
+    that `starts_over` ends at a reset only once the guest has said so with the QMP command set-action.
     """
 
     memory_bytes: int
@@ -38,12 +38,15 @@ class Hardware:
     disks: Sequence[tuple[str, Path, bool]]
     devices: Sequence[str] = ()
     write_log: Path | None = None
-    resets: int = 0
+    starts_over: bool = False
 
 
 @attrs.frozen(kw_only=True)
 class Ending:
-    """The console, and why QEMU ended: its own word (guest-reset, guest-shutdown), or timeout."""
+    """The console, and why QEMU ended: its own word (guest-reset, guest-shutdown), or timeout.
+
+    QEMU's own events are lines of the console: "qemu: RESET", "qemu: WATCHDOG" and the like.
+    """
 
     console: tuple[Line, ...]
     reason: str
@@ -55,7 +58,7 @@ def boot(hardware: Hardware, *, limit_s: float, watch: Callable[[Line], None]) -
     with ours, theirs, _start(hardware, theirs) as process:
         try:
             theirs.close()
-            return _Session(process, ours, watch, hardware.resets).follow(limit_s)
+            return _Session(process, ours, watch).follow(limit_s)
         finally:
             process.kill()
 
@@ -66,7 +69,7 @@ def _start(hardware: Hardware, qmp: socket.socket) -> subprocess.Popen[bytes]:
         ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64"]
         + ["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", f"{hardware.memory_bytes}B"]
         + ["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio"]
-        + ["-action", f"reboot={'reset' if hardware.resets else 'shutdown'}"]
+        + ["-action", f"reboot={'reset' if hardware.starts_over else 'shutdown'}"]
         + ["-chardev", f"socket,id=qmp,fd={qmp.fileno()}", "-mon", "chardev=qmp,mode=control"]
         + [
             "-kernel",
@@ -100,17 +103,12 @@ class _Session:
     """What is known of a running QEMU."""
 
     def __init__(
-        self,
-        process: subprocess.Popen[bytes],
-        qmp: socket.socket,
-        watch: Callable[[Line], None],
-        resets: int,
+        self, process: subprocess.Popen[bytes], qmp: socket.socket, watch: Callable[[Line], None]
     ) -> None:
         self.started_s = time.monotonic()
         self.process = process
         self.qmp = qmp
         self.watch = watch
-        self.resets_left = resets
         self.console: list[Line] = []
         self.reason = "unknown"
         self.partial: dict[int, bytes] = {}
@@ -148,12 +146,11 @@ class _Session:
 
     def _qmp_line(self, text: str) -> None:
         message = json.loads(text)
-        if message.get("event") == "SHUTDOWN":
+        event = message.get("event")
+        if event:
+            self._console_line(f"qemu: {event}")
+        if event == "SHUTDOWN":
             self.reason = message["data"]["reason"]
-        elif message.get("event") == "RESET" and self.resets_left:
-            self.resets_left -= 1
-            if not self.resets_left:
-                self._execute("set-action", reboot="shutdown")
 
     def _execute(self, command: str, **arguments: object) -> None:
         request = {"execute": command, "arguments": arguments}

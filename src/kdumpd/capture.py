@@ -1,0 +1,79 @@
+"""One dump alone: makedumpfile is run, its stream placed in a file, the file checked, sealed or dropped."""
+
+import os
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import PurePath
+from typing import NoReturn
+
+import trio
+
+from kdumpd import config, makedumpfile
+from kdumpd.background import background
+from kdumpd.dump import Dump, Limit, Progress, Verdict, probe
+from kdumpd.machine import Machine
+from kdumpd.worker import Worker
+
+
+async def capture_dump(
+    path: str | os.PathLike[str],
+    *,
+    vmcore: str = "/proc/vmcore",
+    settings: config.Dump | None = None,
+    progress: Callable[[Progress], object] = lambda _progress: None,
+    progress_s: float = 1.0,
+    machine: Machine | None = None,
+) -> Verdict:
+    """Make a dump of a crashed kernel, under a temporary name until it is whole.
+
+    What goes wrong after makedumpfile was started is told by the verdict. The caller owns the time, beyond
+    the budgets in the settings. Cancelled, what there is by then is sealed, if it is worth opening.
+
+    Args:
+        path: the dump's file; its folder must be there.
+        vmcore: the crashed kernel's memory.
+        settings: level, compression, budgets, and what to do with a dump that may hold private data.
+        progress: called every ``progress_s`` seconds, and once at the end.
+        progress_s: how often.
+        machine: the machine to run on; a simulated one in tests.
+
+    Returns:
+        What became of it.
+
+    Raises:
+        DumpError: makedumpfile is missing, or is something else.
+        StorageError: the folder cannot be opened.
+    """
+    machine, settings = machine or Machine(), settings or config.Dump()
+    place = PurePath(path)
+    capabilities = await probe(machine, settings.makedumpfile)
+    compression, _ = makedumpfile.choose_compression(settings.compression, capabilities)
+    opened = await Worker(machine).run(machine.open_folder, str(place.parent), undo=lambda lost: lost.close())
+    with closing(opened):
+        taking = Dump(
+            folder=opened,
+            name=place.name,
+            settings=settings,
+            machine=machine,
+            vmcore=vmcore,
+            compression=compression,
+            limit=_limit(settings),
+        )
+        async with background() as nursery:
+            nursery.start_soon(_report, taking, progress, progress_s)
+            verdict = await taking.take()
+        progress(taking.progress())
+    return verdict
+
+
+async def _report(taking: Dump, progress: Callable[[Progress], object], progress_s: float) -> NoReturn:
+    while True:
+        await trio.sleep(progress_s)
+        progress(taking.progress())
+
+
+def _limit(settings: config.Dump) -> Limit | None:
+    if not settings.max_bytes:
+        return None
+    why = f"size budget of {settings.max_bytes} bytes ran out"
+    return Limit(size_bytes=settings.max_bytes, why=why)

@@ -139,7 +139,9 @@ def _run_command(arguments: argparse.Namespace) -> int:
         return OK
     with suppress(OSError):  # be the last process that the OOM killer takes
         Path("/proc/self/oom_score_adj").write_text("-1000")
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # None may end a run before its reboot; while there is something to cut short, `_supervise` listens.
+    for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
     if arguments.no_reboot:
         return _supervise(config, reboot=False)
     from kdumpd.reboot import restart

@@ -6,7 +6,7 @@ compressed archive will do. The layout is elf(5)'s, 64-bit and little-endian.
 
 import struct
 from collections.abc import Iterable, Iterator
-from typing import IO, Final
+from typing import IO, Final, Protocol
 
 from attrs import frozen
 
@@ -30,6 +30,39 @@ _MACHINES: Final = {62: "x86_64", 183: "aarch64", 243: "riscv64"}
 # Notes are a few hundred bytes; a symbol table of a kernel with everything in it has some 20 MiB.
 _MAX_NOTES_BYTES: Final = 1 << 20
 _MAX_TABLE_BYTES: Final = 1 << 28
+_CHUNK_BYTES: Final = 1 << 20
+
+
+class Readable(Protocol):
+    """What of a file is needed; an archive's member has it too, forwards."""
+
+    def seek(self, offset: int, /) -> int:
+        """Go to a place."""
+
+    def read(self, size_bytes: int, /) -> bytes:
+        """Read so many bytes, or what is left."""
+
+
+class Forwards:
+    """A stream as a file that can be read front to back: seeking reads on."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._place = 0
+
+    def seek(self, offset: int, /) -> int:
+        """Go on to a place. Raises FormatError for one that is passed already."""
+        if offset < self._place:
+            raise FormatError(f"ELF file whose parts are not in order: {offset} comes after {self._place}")
+        while self._place < offset and self.read(min(_CHUNK_BYTES, offset - self._place)):
+            pass
+        return self._place
+
+    def read(self, size_bytes: int, /) -> bytes:
+        """Read so many bytes, or what is left."""
+        data = self._stream.read(size_bytes)
+        self._place += len(data)
+        return data
 
 
 @frozen(kw_only=True)
@@ -45,7 +78,7 @@ class Elf:
     build_id: str | None
 
 
-def read_elf(file: IO[bytes]) -> Elf:
+def read_elf(file: Readable) -> Elf:
     """Read what an ELF file is; it is read front to back.
 
     Raises:
@@ -68,7 +101,7 @@ def read_elf(file: IO[bytes]) -> Elf:
     )
 
 
-def symbol_addresses(file: IO[bytes], names: Iterable[str]) -> dict[str, int]:
+def symbol_addresses(file: Readable, names: Iterable[str]) -> dict[str, int]:
     """Find where an ELF file puts these symbols; those that it has not are left out.
 
     Raises:
@@ -91,7 +124,7 @@ def symbol_addresses(file: IO[bytes], names: Iterable[str]) -> dict[str, int]:
     return found
 
 
-def loaded_sections(file: IO[bytes]) -> list[tuple[str, int]]:
+def loaded_sections(file: Readable) -> list[tuple[str, int]]:
     """Name and size of each section that is loaded into memory.
 
     Raises:
@@ -106,7 +139,7 @@ def loaded_sections(file: IO[bytes]) -> list[tuple[str, int]]:
     return [(names[s[0] : names.find(b"\0", s[0])].decode("latin-1"), s[5]) for s in loaded]
 
 
-def _header(file: IO[bytes]) -> tuple[int, ...]:
+def _header(file: Readable) -> tuple[int, ...]:
     header = _HEADER.unpack(_read(file, 0, _HEADER.size))
     if not header[0].startswith(_IDENT):
         raise FormatError("not a 64-bit little-endian ELF file")
@@ -115,12 +148,12 @@ def _header(file: IO[bytes]) -> tuple[int, ...]:
     return header
 
 
-def _sections(file: IO[bytes], header: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+def _sections(file: Readable, header: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
     if header[11] == _SECTION_HEADER.size:
         yield from _SECTION_HEADER.iter_unpack(_read(file, header[6], header[11] * header[12]))
 
 
-def _section(file: IO[bytes], section: tuple[int, ...]) -> bytes:
+def _section(file: Readable, section: tuple[int, ...]) -> bytes:
     if section[5] > _MAX_TABLE_BYTES:
         raise FormatError(f"ELF section of {section[5]} bytes")
     return _read(file, section[4], section[5])
@@ -138,7 +171,7 @@ def _build_id(notes: bytes) -> str | None:
     return None
 
 
-def _read(file: IO[bytes], offset: int, size_bytes: int) -> bytes:
+def _read(file: Readable, offset: int, size_bytes: int) -> bytes:
     try:
         file.seek(offset)
         data = file.read(size_bytes)

@@ -19,7 +19,7 @@ from typing import IO, Final, Self
 from attrs import frozen
 
 from kdumpd import archive
-from kdumpd.analysis.elf import MAGIC, Elf, read_elf, symbol_addresses
+from kdumpd.analysis.elf import MAGIC, Elf, Forwards, read_elf, symbol_addresses
 from kdumpd.analysis.progress import Progress
 from kdumpd.commit import trouble
 from kdumpd.diskdump import Header
@@ -227,7 +227,7 @@ def _require_kernel(tar: tarfile.TarFile, path: Path, kernel: Kernel) -> None:
         if content is None:
             continue
         try:
-            why = _mismatch(read_elf(content), kernel)
+            why = _mismatch(read_elf(Forwards(content)), kernel)
         except FormatError as error:
             why = f"{member.name}: {error}"
         if why is None:

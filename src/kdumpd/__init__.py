@@ -1,1 +1,174 @@
-"""kdumpd: the kernel-dump collector for EVE-OS."""
+"""kdumpd: the kernel-dump collector for EVE-OS. These names are its public API, and no others.
+
+A name is imported when it is first used: ``import kdumpd`` costs next to nothing, and a service loads only
+the parts that it needs. ``kdumpd.testing`` has the simulated machine for tests.
+"""
+
+# The layout is flat: one noun per file, and docs/architecture.md is the map.
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kdumpd.atomic import commit_file
+    from kdumpd.capture import capture_dump
+    from kdumpd.changes import Changes, device_changes, mount_changes
+    from kdumpd.commit import Folder, Space
+    from kdumpd.config import Budget as BudgetSettings
+    from kdumpd.config import Config, load_config, parse_config
+    from kdumpd.config import Console as ConsoleSettings
+    from kdumpd.config import CrashLoop as CrashLoopSettings
+    from kdumpd.config import Dump as DumpSettings
+    from kdumpd.config import Reasons as ReasonsSettings
+    from kdumpd.config import Reboot as RebootSettings
+    from kdumpd.config import Retention as RetentionSettings
+    from kdumpd.config import Storage as StorageSettings
+    from kdumpd.config import Vmcore as VmcoreSettings
+    from kdumpd.config import Watchdog as WatchdogSettings
+    from kdumpd.dump import Progress, Verdict
+    from kdumpd.ending import Ending, Finish, Outcome, describe_only, restart_machine
+    from kdumpd.errors import ConfigError, DumpError, FormatError, KdumpError, StorageError
+    from kdumpd.inventory import Crash, find_crash
+    from kdumpd.inventory import read_folder as read_crashes
+    from kdumpd.machine import Machine
+    from kdumpd.makedumpfile import PageReport
+    from kdumpd.mounts import Mount, find_mount, read_mounts
+    from kdumpd.panic import Cause, Panic, find_panic
+    from kdumpd.record import CrashRecord, parse_record
+    from kdumpd.status import Status, read_status
+    from kdumpd.storage import Storage, wait_for_storage
+    from kdumpd.stream import Seekable, place_stream
+    from kdumpd.supervisor import supervise
+    from kdumpd.uevents import Partition, find_partition
+    from kdumpd.version import __version__
+
+__all__ = [
+    "BudgetSettings",
+    "Cause",
+    "Changes",
+    "Config",
+    "ConfigError",
+    "ConsoleSettings",
+    "Crash",
+    "CrashLoopSettings",
+    "CrashRecord",
+    "DumpError",
+    "DumpSettings",
+    "Ending",
+    "Finish",
+    "Folder",
+    "FormatError",
+    "KdumpError",
+    "Machine",
+    "Mount",
+    "Outcome",
+    "PageReport",
+    "Panic",
+    "Partition",
+    "Progress",
+    "ReasonsSettings",
+    "RebootSettings",
+    "RetentionSettings",
+    "Seekable",
+    "Space",
+    "Status",
+    "Storage",
+    "StorageError",
+    "StorageSettings",
+    "Verdict",
+    "VmcoreSettings",
+    "WatchdogSettings",
+    "__version__",
+    "capture_dump",
+    "commit_file",
+    "describe_only",
+    "device_changes",
+    "find_crash",
+    "find_mount",
+    "find_panic",
+    "find_partition",
+    "load_config",
+    "mount_changes",
+    "parse_config",
+    "parse_record",
+    "place_stream",
+    "read_crashes",
+    "read_mounts",
+    "read_status",
+    "restart_machine",
+    "supervise",
+    "wait_for_storage",
+]
+
+# Where each name is defined: its module, and its name there if that is another one.
+_HOMES = {
+    "BudgetSettings": "config:Budget",
+    "Cause": "panic",
+    "Changes": "changes",
+    "Config": "config",
+    "ConfigError": "errors",
+    "ConsoleSettings": "config:Console",
+    "Crash": "inventory",
+    "CrashLoopSettings": "config:CrashLoop",
+    "CrashRecord": "record",
+    "DumpError": "errors",
+    "DumpSettings": "config:Dump",
+    "Ending": "ending",
+    "Finish": "ending",
+    "Folder": "commit",
+    "FormatError": "errors",
+    "KdumpError": "errors",
+    "Machine": "machine",
+    "Mount": "mounts",
+    "Outcome": "ending",
+    "PageReport": "makedumpfile",
+    "Panic": "panic",
+    "Partition": "uevents",
+    "Progress": "dump",
+    "ReasonsSettings": "config:Reasons",
+    "RebootSettings": "config:Reboot",
+    "RetentionSettings": "config:Retention",
+    "Seekable": "stream",
+    "Space": "commit",
+    "Status": "status",
+    "Storage": "storage",
+    "StorageError": "errors",
+    "StorageSettings": "config:Storage",
+    "Verdict": "dump",
+    "VmcoreSettings": "config:Vmcore",
+    "WatchdogSettings": "config:Watchdog",
+    "__version__": "version",
+    "capture_dump": "capture",
+    "commit_file": "atomic",
+    "describe_only": "ending",
+    "device_changes": "changes",
+    "find_crash": "inventory",
+    "find_mount": "mounts",
+    "find_panic": "panic",
+    "find_partition": "uevents",
+    "load_config": "config",
+    "mount_changes": "changes",
+    "parse_config": "config",
+    "parse_record": "record",
+    "place_stream": "stream",
+    "read_crashes": "inventory:read_folder",
+    "read_mounts": "mounts",
+    "read_status": "status",
+    "restart_machine": "ending",
+    "supervise": "supervisor",
+    "wait_for_storage": "storage",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first asked for (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'kdumpd' has no attribute {name!r}")
+    module, _, other_name = _HOMES[name].partition(":")
+    value: object = getattr(import_module(f"kdumpd.{module}"), other_name or name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

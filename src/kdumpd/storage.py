@@ -174,12 +174,19 @@ def _let_go(found: Storage | NotReady) -> None:
 def _prove(folder: Folder, mount: Mount) -> Storage | NotReady:
     """Prove by writing that a folder is storage. A full one is: retention makes room, waiting does not."""
     try:
+        _probe(folder)
+        return Storage(folder=folder, mount=mount, space=folder.space())
+    except OSError as error:
+        folder.close()
+        return NotReady(why=f"{folder.path} cannot be written: {trouble(error)}")
+
+
+def _probe(folder: Folder) -> None:
+    try:
         folder.probe()
     except OSError as error:
         if error.errno not in _FULL:
-            folder.close()
-            return NotReady(why=f"{folder.path} cannot be written: {trouble(error)}")
-    return Storage(folder=folder, mount=mount, space=folder.space())
+            raise
 
 
 async def wait_for_storage(

@@ -172,7 +172,7 @@ class SimulatedMachine(Machine):
         return self.files(mount.source)
 
     def _open(self, path: str, place: Path) -> SimulatedFolder:
-        self.disk.require()
+        self.disk.touch()
         if not place.is_dir():
             raise StorageError(f"{path} does not exist")
         fd = Folder.open(str(place)).fd

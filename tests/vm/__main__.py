@@ -1,25 +1,29 @@
 """Crash a machine and watch: the serial console with the time since power-on, then what /persist holds."""
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 
 from .machine import Line
 from .report import report
-from .scenario import MIB, Scenario, crash
+from .scenario import MIB, TRIGGERS, Scenario, crash
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="demo", description=__doc__)
-    parser.add_argument(
-        "--suite", default="bookworm", help="Debian release of the guest (default: %(default)s)"
+    parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
+    add = parser.add_argument
+    add("--suite", default="bookworm", help="Debian release of the guest (default: %(default)s)")
+    add("--memory", type=int, default=2048, metavar="MIB", help="RAM (default: %(default)s)")
+    add(
+        "--storage-delay",
+        type=float,
+        default=12,
+        metavar="S",
+        help="until P3 is there (default: %(default)s)",
     )
-    parser.add_argument("--memory", type=int, default=2048, metavar="MIB", help="RAM (default: %(default)s)")
-    parser.add_argument(
-        "--storage-delay", type=float, default=5, metavar="S", help="seconds until P3 is mounted"
-    )
-    parser.add_argument("--trigger", default="sysrq-c", help="how to crash (default: %(default)s)")
-    parser.add_argument("--config", type=Path, help="a kdumpd.toml for the capture kernel")
+    add("--trigger", default="sysrq-c", choices=sorted(TRIGGERS), help="how to crash (default: %(default)s)")
+    add("--config", type=Path, metavar="FILE", help="a kdumpd.toml for the capture kernel")
     arguments = parser.parse_args()
     scenario = Scenario(
         suite=arguments.suite,
@@ -43,4 +47,4 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         print("\ninterrupted; the machine is gone and its files are removed")
-        raise SystemExit(130) from None
+        sys.exit(130)

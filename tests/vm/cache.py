@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -47,6 +48,7 @@ def entry(name: str, build: Callable[[Path], None]) -> Path:
     path = home() / name
     with _locked(home() / f"{name}.lock"):
         if not path.exists():
+            print(f"building {path}", file=sys.stderr, flush=True)
             for leftover in home().glob(f".{name}.*"):
                 shutil.rmtree(leftover, ignore_errors=True)
             with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=home()) as work:

@@ -2,17 +2,26 @@
 
 from pathlib import Path
 
+from kdumpd import diskdump
+
 from .disk import PersistDisk
+
+REASONS = ("boot-reason", "reboot-reason")
 
 
 def report(persist: PersistDisk, folder: Path) -> str:
-    """The tree with sizes, then the small files in full; `folder` is made to copy P3 into."""
+    """The tree with modes and sizes, the reason files, and what each dump's header says.
+
+    Args:
+        persist: the disk.
+        folder: made, to copy P3 into.
+    """
     root = persist.extract(folder)
     files = sorted(path for path in root.rglob("*") if path.name != "lost+found")
-    tree = [_entry(path, root) for path in files]
-    reasons = [_reason(root / name) for name in ("boot-reason", "reboot-reason") if (root / name).exists()]
-    fault = persist.fault()
-    return "\n".join(["/persist:", *tree, "", *reasons, f"file system: {fault or 'clean'}"])
+    reasons = [_reason(root / name) for name in REASONS if (root / name).exists()]
+    dumps = [_dump(path) for path in files if path.suffix == ".dump"]
+    state = f"file system: {persist.fault() or 'clean'}"
+    return "\n".join(["/persist:", *(_entry(path, root) for path in files), "", *reasons, *dumps, state])
 
 
 def _entry(path: Path, root: Path) -> str:
@@ -22,4 +31,15 @@ def _entry(path: Path, root: Path) -> str:
 
 
 def _reason(path: Path) -> str:
-    return f"/persist/{path.name}: {path.read_text().rstrip()}"
+    return f"{path.name}: {path.read_text().rstrip()}"
+
+
+def _dump(path: Path) -> str:
+    with path.open("rb") as file:
+        checked = diskdump.check(file.fileno())
+    header = checked.header
+    state = "complete" if checked.complete else "incomplete"
+    return (
+        f"dump header: Linux {header.release} on {header.machine}, level {header.dump_level}, "
+        f"{header.compression}, {state}: {checked.pages:,} of {header.max_mapnr:,} pages"
+    )

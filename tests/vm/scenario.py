@@ -14,6 +14,7 @@ from .machine import Hardware, Line, boot
 MIB = 1 << 20
 GIB = 1 << 30
 GUEST = Path(__file__).parent / "guest"
+TRIGGERS = [file.name for file in (GUEST / "triggers").iterdir()]
 
 
 @attrs.frozen(kw_only=True)

@@ -88,9 +88,12 @@ async def test_damage_is_a_format_error(damage: Callable[[bytes], bytes], why: s
 async def test_a_target_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "dump").touch()
     stream = b"".join(flattened_records(make_kdump(pages=1)))
-    with pipe_with([stream]) as source, (tmp_path / "dump").open("rb") as file:
-        with pytest.raises(OSError, match="Bad file descriptor"):
-            await kdumpd.place_stream(source, file.fileno())
+    with (
+        pipe_with([stream]) as source,
+        (tmp_path / "dump").open("rb") as file,
+        pytest.raises(OSError, match="Bad file descriptor"),
+    ):
+        await kdumpd.place_stream(source, file.fileno())
 
 
 async def test_a_cancel_leaves_what_was_placed() -> None:

@@ -1,14 +1,17 @@
 """list, show, prune, export as a person meets them: tables, JSON, one line for what is wrong."""
 
+import io
 import json
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests import crashes
+from tests.analysis import makeelf
 from tests.crashes import CRASH_TIME_S
 
 from kdumpd.cli import main
@@ -171,6 +174,66 @@ def test_prune_refuses_a_count_that_is_none(kdumpd: Command, folder: Path) -> No
     assert (code, out) == (WRONG, "")
     assert "Traceback" not in err
     assert len(list(folder.iterdir())) == 9
+
+
+@pytest.fixture
+def vmlinux(tmp_path: Path) -> Path:
+    path = tmp_path / "vmlinux"
+    path.write_bytes(makeelf.kernel())
+    return path
+
+
+def test_analyze_names_what_is_wrong_in_one_line(kdumpd: Command, folder: Path, vmlinux: Path) -> None:
+    debug = ("--debug", vmlinux)
+    assert "no such file or folder" in kdumpd.wrong("analyze", folder, "--debug", "/nonexistent")
+    assert "--html needs drgn" in kdumpd.wrong(
+        "analyze", folder, *debug, "--with", "crash", "--html", "x.html"
+    )
+    oldest, *_, newest = sorted(folder.glob("*.dump"))
+    newest.write_bytes(newest.read_bytes()[:-1])
+    assert f"{newest}: the dump is truncated: 4 of 5 pages" in kdumpd.wrong("analyze", folder, *debug)
+    vmlinux.write_bytes(makeelf.kernel("ab" * 20))
+    wrong = kdumpd.wrong("analyze", oldest, *debug)
+    assert "ab" * 20 in wrong
+    assert crashes.BUILD_ID in wrong
+
+
+def test_analyze_of_a_hostile_bundle_writes_nothing(kdumpd: Command, vmlinux: Path, tmp_path: Path) -> None:
+    listed = tarfile.TarInfo("manifest.json")
+    text = b'{"schema": 1, "files": []}'
+    listed.size = len(text)
+    with tarfile.open(tmp_path / "bundle.tar", "w") as tar:
+        tar.addfile(listed, io.BytesIO(text))
+        tar.addfile(tarfile.TarInfo("../evil"))
+    before = sorted(tmp_path.rglob("*"))
+    assert "leads out of the folder" in kdumpd.wrong("analyze", tmp_path / "bundle.tar", "--debug", vmlinux)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_log_alone_is_analyzed(kdumpd: Command, folder: Path, vmlinux: Path) -> None:
+    """Symbols without lines give the calls at least."""
+    for path in (*folder.glob("*.dump"), *folder.glob("*.json")):
+        path.unlink()
+    text = b"\0Linux version 6.12.28-kdtest (x) #1\0"
+    code, out, err = kdumpd.end("analyze", folder, "--debug", vmlinux)
+    assert (code, out) == (WRONG, "")
+    assert "do not name 6.12" in err
+    release = err.split("do not name ")[1].strip()
+    vmlinux.write_bytes(makeelf.kernel(text=text.replace(b"6.12.28-kdtest", release.encode())))
+    code, out, _ = kdumpd.end("analyze", folder, "--debug", vmlinux)
+    assert code == 0
+    assert "#0   kdtest_write_null [kdtest]" in out
+    assert "there is no dump, only a log" in out
+
+
+def test_a_dump_with_nothing_in_it_gives_what_the_log_has(
+    kdumpd: Command, folder: Path, vmlinux: Path
+) -> None:
+    """The dump's structure is sound and its symbols match, but there is no kernel in it."""
+    code, out, err = kdumpd.end("analyze", folder, "--debug", vmlinux)
+    assert (code, "Traceback" in err) == (0, False)
+    assert "#0   kdtest_write_null [kdtest]" in out
+    assert out.split("Not to be had from this dump\n")[1].count("could not find") == 8
 
 
 def loaded(*arguments: str | Path, also: str = "") -> set[str]:

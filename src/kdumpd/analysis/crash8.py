@@ -93,9 +93,9 @@ def _run(command: list[str], script: str) -> list[str]:
     lines = list(safe_lines(done.stdout))
     if not any(line.startswith(_MARK) for line in lines):
         said = [line.strip() for line in lines if line.strip()]
-        raise DumpError(
-            f"crash cannot open the dump: {said[-1] if said else f'exit status {done.returncode}'}"
-        )
+        own = [line.removeprefix("crash: ") for line in said if line.startswith("crash: ")]
+        why = (own or said or [f"exit status {done.returncode}"])[-1]
+        raise DumpError(f"crash cannot open the dump: {why}")
     return lines
 
 

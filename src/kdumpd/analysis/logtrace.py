@@ -62,15 +62,15 @@ def read(record: CrashRecord, symbols: Symbols) -> Stack | None:
 def find_calls(record: CrashRecord) -> Iterator[Call]:
     """Find the place and offset of each function that the record names, in their order."""
     left = list(record.frames)
-    # On x86 the place of a fault stands above the trace and not in it; on arm64 it does both.
-    place = record.symbol if left[:1] != [record.symbol] else None
+    # On x86 the place of a fault stands above the trace and not in it.
+    place = record.symbol
     for line in record.panic_text:
         found = _CALL.search(line)
-        if found and found["place"] and found["symbol"] == place:
-            place = None
-            yield _call(found)
-        elif found and left and found["symbol"] == left[0]:
+        if found and left and found["symbol"] == left[0]:
             left.pop(0)
+            yield _call(found)
+        elif found and found["place"] and found["symbol"] == place:
+            place = None
             yield _call(found)
 
 

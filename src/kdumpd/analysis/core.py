@@ -6,6 +6,7 @@ from pathlib import Path
 
 import drgn
 from attrs import frozen
+from drgn.helpers.linux.kallsyms import load_module_kallsyms
 from drgn.helpers.linux.module import module_address_regions
 
 from kdumpd.analysis.progress import Progress
@@ -46,7 +47,9 @@ def open_core(dump: Path, symbols: Symbols, progress: Progress) -> Core:
         next(modules).try_file(symbols.vmlinux, force=True)
     except Exception as error:
         raise FormatError(f"{dump}: drgn cannot open it: {one_line(error)}") from error
-    return Core(program=program, with_symbols=_load_modules(modules, symbols))
+    loaded = _load_modules(modules, symbols)
+    _name_module_functions(program)
+    return Core(program=program, with_symbols=loaded)
 
 
 def one_line(error: Exception) -> str:
@@ -65,6 +68,15 @@ def _load_modules(modules: Iterator[drgn.Module], symbols: Symbols) -> frozenset
     except (drgn.FaultError, LookupError, ValueError):
         pass  # The list leads into pages that are not in the dump: the rest has no symbols.
     return frozenset(loaded)
+
+
+def _name_module_functions(program: drgn.Program) -> None:
+    """Let functions of modules without symbols have their names at least: the kernel's own table has them."""
+    try:
+        names = load_module_kallsyms(program)
+    except (drgn.FaultError, LookupError, ValueError):
+        return  # The table is not in the dump.
+    program.register_symbol_finder("module kallsyms", names, enable_index=-1)
 
 
 def _load_module(module: drgn.RelocatableModule, symbols: Symbols) -> bool:

@@ -31,10 +31,10 @@ async def run_trio(call: Callable[[], Awaitable[T]]) -> T:
     try:
         await asyncio.shield(thread)
     except asyncio.CancelledError:
-        await started.wait()
+        await started.wait()  # noqa: ASYNC102 asyncio cancels once
         with contextlib.suppress(trio.RunFinishedError):
             tokens[0].run_sync_soon(scope.cancel)
-        await thread
+        await thread  # noqa: ASYNC102
         raise
     return results[0]
 

@@ -271,9 +271,12 @@ class Dump:
 
     async def _turn(self, placer: Placer) -> None:
         try:
-            await self._worker.run(placer.turn)
+            await self._worker.run(placer.turn, self._machine.stream_wait_s)
         except trio.Cancelled:
             placer.stopped = True
+            # Its thread reads the pipe, which is closed next: let a turn that only waits for the pipe end.
+            with trio.move_on_after(2 * self._machine.stream_wait_s, shield=True):
+                await self._worker.idle()
             raise
         self._advance()
 
@@ -393,7 +396,7 @@ async def probe(machine: Machine, program: str) -> makedumpfile.Capabilities:
 
 
 async def survey(machine: Machine, settings: config.Dump, vmcore: str) -> PageReport | None:
-    """Count the pages of each class with a dry run, in at most a minute or ``stall_s``; None without success."""
+    """Count the pages of each class with a dry run, in at most a minute or ``stall_s``; None if it fails."""
     argv = makedumpfile.survey_argv(settings.makedumpfile, vmcore, level=settings.level)
     with trio.move_on_after(min(_SURVEY_S, settings.stall_s)), contextlib.suppress(DumpError):
         finished = await run(machine.spawn, argv)

@@ -6,7 +6,9 @@ would have written (makedumpfile's IMPLEMENTATION document, "The flattened forma
 """
 
 import os
+import select
 import struct
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -83,8 +85,8 @@ def splice_bytes(source: int, target: int, size_bytes: int, offset: int) -> int:
 class Placer:
     """Moves a flattened stream from a pipe to a file, a turn at a time.
 
-    A turn never waits for the source, which must be a non-blocking pipe; it can wait for the disk, so
-    it belongs in a worker thread. The counters may be read from any thread at any time.
+    The source must be a non-blocking pipe. A turn can wait for the disk, so it belongs in a worker
+    thread. The counters may be read from any thread at any time.
 
     Attributes:
         placed_bytes: data bytes placed so far.
@@ -108,28 +110,39 @@ class Placer:
         self._wanted = HEADER_BYTES
         self._offset = 0
         self._left = 0
+        self._readable = select.poll()
+        self._readable.register(source, select.POLLIN)
 
     @property
     def limit_reached(self) -> bool:
         """True when the next record would make the file longer than its limit."""
         return self._limit_bytes is not None and self._offset + self._left > self._limit_bytes
 
-    def turn(self) -> None:
-        """Place what the source holds now; return when it is empty, at the end, at the limit, or after 8 MiB.
+    def turn(self, wait_s: float = 0) -> None:
+        """Place what the source holds; return when it is empty, at the end, at the limit, or after 8 MiB.
+
+        Args:
+            wait_s: for how long a source that is empty is waited for. A turn for every 64 KiB that
+                makedumpfile writes would cost more in changes of thread than in copying.
 
         Raises:
             FormatError: the stream is damaged, or ended without its end record.
             OSError: the file cannot be written.
         """
-        stop_at = self.placed_bytes + _TURN_BYTES
-        try:
-            while not (self.ended or self.stopped or self.limit_reached) and self.placed_bytes < stop_at:
+        stop_at, until = self.placed_bytes + _TURN_BYTES, time.monotonic() + wait_s
+        while not (self.ended or self.stopped or self.limit_reached) and self.placed_bytes < stop_at:
+            try:
                 if self._left:
                     self._move()
                 else:
                     self._read_head()
-        except BlockingIOError:
-            return
+            except BlockingIOError:
+                if not self._wait(until):
+                    return
+
+    def _wait(self, until: float) -> bool:
+        left_s = until - time.monotonic()
+        return left_s > 0 and bool(self._readable.poll(left_s * 1000))
 
     def _move(self) -> None:
         moved = self._splice(self._source, self._target, self._left, self._offset)

@@ -32,7 +32,14 @@ class Deadline(Protocol):
 
 
 class Machine:
-    """The machine that this process runs on."""
+    """The machine that this process runs on.
+
+    Attributes:
+        stream_wait_s: for how long a turn of the stream waits in its thread for makedumpfile. In a
+            simulation, where makedumpfile is a task of the same event loop, not at all.
+    """
+
+    stream_wait_s: float = 0.25
 
     def mounts(self) -> tuple[Mount, ...]:
         """The mount table as it is now."""

@@ -68,6 +68,8 @@ class SimulatedMachine(Machine):
         deadline: the deadline of the latest run.
     """
 
+    stream_wait_s = 0
+
     def __init__(self, directory: Path | str) -> None:
         self._directory = Path(directory)
         self._mounts = [_ROOT]

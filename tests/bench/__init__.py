@@ -1,0 +1,1 @@
+"""Measurements: two things compared in one run, alternating, medians and ratios."""

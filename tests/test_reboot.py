@@ -1,12 +1,13 @@
 """The last word: the panic timeout as the kernel has it, and the thread that trio cannot hold up."""
 
+import errno
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from kdumpd.reboot import DeadlineThread, panic_timeout_s
+from kdumpd.reboot import DeadlineThread, panic_timeout_s, refusal
 
 
 @pytest.mark.parametrize(
@@ -19,6 +20,17 @@ def test_the_panic_timeout(tmp_path: Path, text: str, timeout_s: int | None) -> 
 
 def test_an_unreadable_panic_timeout_is_none(tmp_path: Path) -> None:
     assert panic_timeout_s(str(tmp_path / "missing")) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (errno.EPERM, "Operation not permitted (it takes CAP_SYS_BOOT)"),
+        (errno.EBUSY, "Device or resource busy"),
+    ],
+)
+def test_a_refusal_for_want_of_a_capability_names_it(code: int, text: str) -> None:
+    assert refusal(code, "CAP_SYS_BOOT") == text
 
 
 def test_the_deadline_acts_while_everything_else_hangs() -> None:

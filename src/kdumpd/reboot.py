@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import errno
 import os
 import threading
 import time
@@ -44,9 +45,15 @@ def make_clean(mountpoint: str) -> str | None:
     target = os.fsencode(mountpoint)
     flags = ctypes.c_ulong(_MS_REMOUNT | _MS_RDONLY)
     failed = libc.mount(None, target, None, flags, None)
-    trouble = os.strerror(ctypes.get_errno()) if failed else None
+    trouble = refusal(ctypes.get_errno(), "CAP_SYS_ADMIN") if failed else None
     unmounted = libc.umount2(target, 0) == 0
     return None if unmounted else trouble
+
+
+def refusal(code: int, capability: str) -> str:
+    """What an errno says; where that is "not permitted", with the capability (capabilities(7)) it takes."""
+    text = os.strerror(code)
+    return f"{text} (it takes {capability})" if code == errno.EPERM else text
 
 
 def restart(method: str) -> str:
@@ -73,7 +80,7 @@ def _by_sysrq() -> str:
 def _by_syscall() -> str:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.reboot(ctypes.c_int(_RB_AUTOBOOT))
-    return f"reboot(2): {os.strerror(ctypes.get_errno())}"
+    return f"reboot(2): {refusal(ctypes.get_errno(), 'CAP_SYS_BOOT')}"
 
 
 class DeadlineThread:

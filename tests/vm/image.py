@@ -9,15 +9,13 @@ from . import cache, debian, initramfs, squashfs
 
 HERE = Path(__file__).parent
 MODULES = HERE / "modules"
-RECIPE = [
-    HERE / name for name in ("image.py", "debian.py", "initramfs.py", "makedumpfile.py", "guest/initramfs")
-]
+RECIPE = [HERE / name for name in ("image.py", "debian.py", "initramfs.py", "guest/initramfs")]
 PACKAGES = (
     "linux-image-cloud-amd64",
     "kexec-tools",
     "makedumpfile",
+    "runc",
     "busybox-static",
-    "python3",
     "e2fsprogs",
     "mount",
     "udev",
@@ -68,5 +66,4 @@ def _furnish(root: Path) -> None:
     for name in BIND_TARGETS:
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).touch()
-    (root / "usr/bin/kdumpd").symlink_to("/app/bin/kdumpd")
-    (root / "usr/lib/python3/dist-packages/kdumpd-app.pth").write_text("/app/lib\n")
+    (root / "usr/bin/kdumpd").symlink_to("/scenario/kdumpd")

@@ -1,5 +1,6 @@
 """A scenario: how a machine is built, crashes and gets its storage back; and running one."""
 
+import json
 import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -7,7 +8,8 @@ from pathlib import Path
 
 import attrs
 
-from . import app, disk, image, makedumpfile, modules, squashfs
+from . import bundle, disk, image, makedumpfile, modules, squashfs
+from .app import REPOSITORY, app
 from .disk import PersistDisk
 from .machine import Hardware, Line, boot
 
@@ -30,11 +32,12 @@ class Scenario:
     storage_delay_s: float = 5
     filesystem: str = "ext4"
     persist_bytes: int = 2 * GIB
-    newer_makedumpfile: bool = False
+    makedumpfile: str = ""  # the suite whose makedumpfile is at makedumpfile.PROGRAM
     config: str = ""
+    without: tuple[str, ...] = ()  # capabilities that kdumpd's container does not have
     hooks: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     devices: tuple[str, ...] = ()
-    resets: int = 0
+    turns: int = 1  # how often the machine starts; `next-boot` counts, as a hook of the system kernel
     limit_s: float = 120
 
 
@@ -73,6 +76,7 @@ def crash(
     With `persist` its disk is used as it is, else an empty one is made. With `write_log` every write and
     flush of it is recorded there, for `logwrites`. `more_disks` come as in `Hardware`.
     """
+    built = app()
     guest = image.image(scenario.suite)
     if persist is None:
         persist = disk.make(
@@ -87,11 +91,11 @@ def crash(
         command_line=_command_line(scenario),
         devices=scenario.devices,
         write_log=write_log,
-        resets=scenario.resets,
+        starts_over=scenario.turns > 1,
         disks=[
             ("root", guest.root, False),
-            ("app", app.disk(scenario.suite), False),
-            ("scenario", _scenario_disk(scenario, folder), False),
+            ("app", built.disk, False),
+            ("scenario", _scenario_disk(scenario, built.archive, folder), False),
             ("persist", persist.path, True),
             *more_disks,
         ],
@@ -107,21 +111,26 @@ def _command_line(scenario: Scenario) -> str:
     return " ".join([*words, scenario.command_line]).strip()
 
 
-def _scenario_disk(scenario: Scenario, folder: Path) -> Path:
+def _scenario_disk(scenario: Scenario, archive: Path, folder: Path) -> Path:
     """A disk with the guest's scripts and the scenario's settings, so that the root needs no rebuilding."""
     tree = folder / "scenario"
     shutil.copytree(GUEST, tree)
     (tree / "init").chmod(0o755)
-    shutil.copy(app.REPOSITORY / "etc/init.d/000-kexec", tree)
+    shutil.copy(REPOSITORY / "etc/init.d/000-kexec", tree)
     if modules.source(scenario.trigger).exists():
         shutil.copytree(modules.modules(scenario.suite), tree / "modules")
-    if scenario.newer_makedumpfile:
-        shutil.copytree(makedumpfile.newer(), tree / Path(makedumpfile.PLACE).name)
+    binds = ["/scenario/kdumpd.toml:/etc/kdumpd.toml:ro"]
+    if scenario.makedumpfile:
+        shutil.copytree(makedumpfile.of(scenario.makedumpfile), tree / "makedumpfile")
+        binds.append(f"/scenario/makedumpfile:{makedumpfile.PLACE}:ro")
     (tree / "kdumpd.toml").write_text(scenario.config)
+    config = bundle.config(archive, binds=binds, without=scenario.without)
+    (tree / "config.json").write_text(json.dumps(config))
     settings = {
         "TRIGGER": scenario.trigger,
         "STORAGE_DELAY_S": scenario.storage_delay_s,
         "FILESYSTEM": scenario.filesystem,
+        "TURNS": scenario.turns,
     }
     (tree / "settings").write_text(
         "".join(f"{key}={shlex.quote(str(value))}\n" for key, value in settings.items())

@@ -49,6 +49,7 @@ class Ending:
 
 
 Finish = Callable[[Ending], Awaitable[None]]
+"""The last step of a run: called with the ``Ending`` once the evidence is final on disk."""
 
 
 async def restart_machine(ending: Ending) -> None:

@@ -53,7 +53,7 @@ async def supervise(
 
     Returns:
         The outcome, if ``finish`` returns. Cancelled, the final phase still runs before the cancel goes
-        on: the evidence is made final in at most ``budget.grace_s``, and ``finish`` has as long again.
+        on. The evidence is made final in at most ``budget.grace_s``, and ``finish`` has as long again.
     """
     supervisor = Supervisor(config, machine or Machine())
     return await supervisor.run(finish, on_deadline)

@@ -1,5 +1,6 @@
 """The command line as a person meets it: exit codes, one line, no traceback. Real processes."""
 
+import json
 import os
 import subprocess
 import sys
@@ -138,3 +139,18 @@ def test_the_deadline_acts_although_the_event_loop_hangs() -> None:
     done = subprocess.run([sys.executable, "-c", HUNG_LOOP], timeout=30, check=False, capture_output=True)
     assert done.returncode == 7
     assert done.stderr == b""
+
+
+def test_status_names_what_is_missing_and_exits_1() -> None:
+    done = kdumpd("status")
+    assert done.returncode == 1
+    assert done.stdout.startswith("kdumpd: NOT ARMED\nreason ")
+    assert len(done.stdout.splitlines()) <= 24
+    assert done.stderr == ""
+
+
+def test_status_for_programs_and_with_a_wrong_config(tmp_path: Path) -> None:
+    assert json.loads(kdumpd("status", "--json").stdout)["armed"] is False
+    (tmp_path / "wrong.toml").write_text("[dump]\nlevel = 99\n")
+    done = kdumpd("status", "--config", tmp_path / "wrong.toml")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)

@@ -52,12 +52,20 @@ def _parser() -> argparse.ArgumentParser:
         help="do everything but unmount and restart; exit 0 complete, 1 not",
     )
     run.set_defaults(handler=_run_command)
+    _add_status(commands)
     _add_list(commands)
     _add_show(commands)
     _add_prune(commands)
     _add_export(commands)
     _add_analyze(commands)
     return parser
+
+
+def _add_status(commands: "Commands") -> None:
+    parser = _add(commands, "status", "is this machine armed, and if not why", _status_command)
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="default: /etc/kdumpd.toml if it is there"
+    )
 
 
 def _add_list(commands: "Commands") -> None:
@@ -151,6 +159,15 @@ def _run_command(arguments: argparse.Namespace) -> int:
     finally:
         # Whatever happened above, also a bug of ours: the machine comes back.
         print(f"kdumpd: the restart failed: {restart(config.reboot.method)}", file=sys.stderr)
+
+
+def _status_command(arguments: argparse.Namespace) -> int:
+    from kdumpd import status
+    from kdumpd.config import load_config
+
+    found = status.assess(status.gather(load_config(arguments.config)))
+    print(status.to_json(found) if arguments.json else status.render(found))
+    return OK if found.armed else DEGRADED
 
 
 def _list_command(arguments: argparse.Namespace) -> int:

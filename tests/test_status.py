@@ -125,7 +125,7 @@ FAILED = LoadResult(
             "load-failed",
             "the capture kernel was not loaded: kernel file /boot/kernel is missing",
         ),
-        ({}, "nothing-loaded", "no capture kernel is loaded: 000-kexec left no result in this boot"),
+        ({}, "nothing-loaded", "no capture kernel is loaded: /run/kdumpd/load tells nothing of this boot"),
         (
             {"load_result": LOADED},
             "nothing-loaded",

@@ -265,7 +265,9 @@ def _not_loaded(facts: Facts) -> Finding | None:
     if facts.loaded:
         return None
     if facts.load_result is None:
-        return _reason("nothing-loaded", "no capture kernel is loaded: 000-kexec left no result in this boot")
+        return _reason(
+            "nothing-loaded", f"no capture kernel is loaded: {LOAD_RESULT} tells nothing of this boot"
+        )
     if facts.load_result.result == "loaded":
         return _reason("nothing-loaded", "no capture kernel is loaded: it was, and was unloaded since")
     return _reason("load-failed", f"the capture kernel was not loaded: {facts.load_result.cause}")

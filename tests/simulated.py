@@ -53,10 +53,13 @@ def check(dump: Path) -> diskdump.Check:
         return diskdump.check(file.fileno())
 
 
-def open_descriptors() -> dict[int, str]:
-    """What this process has open."""
-    names = [int(name) for name in os.listdir("/proc/self/fd")]
-    return {fd: link for fd in names if (link := _link(fd)) is not None}
+def open_descriptors() -> set[tuple[int, str]]:
+    """What this process has open: numbers, and what they are.
+
+    Compare with ``<=``: what an earlier test left to the garbage collector may be closed meanwhile.
+    """
+    numbers = [int(name) for name in os.listdir("/proc/self/fd")]
+    return {(number, link) for number in numbers if (link := _link(number)) is not None}
 
 
 def _link(fd: int) -> str | None:

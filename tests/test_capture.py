@@ -73,7 +73,7 @@ async def test_the_callers_timeout_seals_it(machine: SimulatedMachine, autojump_
     checked = check(machine.files() / "my.dump")
     assert checked.header.incomplete
     assert 0 < checked.pages < checked.expected_pages
-    assert open_descriptors() == before
+    assert open_descriptors() <= before
     assert machine.leftovers() == []
 
 
@@ -85,7 +85,7 @@ async def test_on_a_disk_that_hangs_nothing_stays_open(
     verdict = await kdumpd.capture_dump("/persist/my.dump", machine=machine)
     assert verdict.why == "no progress for 60 s; storage does not answer"
     machine.disk.thaw()
-    assert open_descriptors() == before
+    assert open_descriptors() <= before
     assert list(machine.files().iterdir()) == []
 
 

@@ -178,7 +178,7 @@ async def test_a_dump_whose_end_is_late_is_not_published_any_more(
     assert verdict == Verdict(state="none", why="the dump was written; storage does not answer")
     simulated_machine.disk.thaw()
     assert list(simulated_machine.files().iterdir()) == []
-    assert open_descriptors() == before
+    assert open_descriptors() <= before
 
 
 async def test_the_folder_may_be_closed_while_a_thread_hangs_in_it(

@@ -141,7 +141,7 @@ async def test_a_mount_that_cannot_be_written_is_not_ready(
         await wait_for_storage(machine=simulated_machine, tell=said.append)
     assert wait.cancelled_caught
     assert said[1:] == [f"/persist cannot be written: {os.strerror(error)}"]
-    assert open_descriptors() == before
+    assert open_descriptors() <= before
 
 
 async def test_a_full_disk_is_ready_since_room_can_be_made(
@@ -163,7 +163,7 @@ async def test_a_probe_that_hangs_is_told_and_not_repeated(
         await wait_for_storage(machine=simulated_machine, tell=said.append)
     assert said[1:] == ["/persist is mounted, and writing to it hangs"]
     simulated_machine.disk.thaw()
-    assert open_descriptors() == before
+    assert open_descriptors() <= before
     assert len([step for step in simulated_machine.journal if "probe" in step and "create" in step]) <= 1
 
 

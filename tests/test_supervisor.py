@@ -580,7 +580,7 @@ async def test_a_disk_that_thaws_after_the_run_holds_no_descriptor(
     machine.disk.freeze(after_bytes=100000)
     await _collect_in(300, machine)
     machine.disk.thaw()
-    assert open_descriptors() == before
+    assert open_descriptors() <= before
 
 
 async def test_the_disk_freezes_before_anything_is_written(
@@ -594,7 +594,7 @@ async def test_the_disk_freezes_before_anything_is_written(
     assert outcome.record.warnings == ("/persist is mounted, and writing to it hangs (waited 120 s)",)
     assert simulated_machine.journal == ["restart by sysrq"]
     simulated_machine.disk.thaw()
-    assert open_descriptors() == before
+    assert open_descriptors() <= before
 
 
 async def test_a_disk_that_answers_late_is_used(

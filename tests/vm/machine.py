@@ -27,8 +27,7 @@ class Line:
 class Hardware:
     """What the machine is made of. Disks are (serial, file, writable).
 
-    `write_log` is where every write and flush of the writable disk goes, in dm-log-writes' format. A machine
-    that `starts_over` ends at a reset only once the guest has said so with the QMP command set-action.
+    `write_log` is where every write and flush of the writable disk goes, in dm-log-writes' format.
     """
 
     memory_bytes: int
@@ -38,7 +37,6 @@ class Hardware:
     disks: Sequence[tuple[str, Path, bool]]
     devices: Sequence[str] = ()
     write_log: Path | None = None
-    starts_over: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -64,12 +62,11 @@ def boot(hardware: Hardware, *, limit_s: float, watch: Callable[[Line], None]) -
 
 
 def _start(hardware: Hardware, qmp: socket.socket) -> subprocess.Popen[bytes]:
-    # no KVM; killed with whoever started it
+    # no KVM; -no-reboot ends QEMU where the machine would start over; killed with whoever started it
     return subprocess.Popen(
         ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64"]
         + ["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", f"{hardware.memory_bytes}B"]
-        + ["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio"]
-        + ["-action", f"reboot={'reset' if hardware.starts_over else 'shutdown'}"]
+        + ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio"]
         + ["-chardev", f"socket,id=qmp,fd={qmp.fileno()}", "-mon", "chardev=qmp,mode=control"]
         + [
             "-kernel",

@@ -37,7 +37,6 @@ class Scenario:
     without: tuple[str, ...] = ()  # capabilities that kdumpd's container does not have
     hooks: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     devices: tuple[str, ...] = ()
-    turns: int = 1  # how often the machine starts; `next-boot` counts, as a hook of the system kernel
     limit_s: float = 120
 
 
@@ -91,7 +90,6 @@ def crash(
         command_line=_command_line(scenario),
         devices=scenario.devices,
         write_log=write_log,
-        starts_over=scenario.turns > 1,
         disks=[
             ("root", guest.root, False),
             ("app", built.disk, False),
@@ -130,7 +128,6 @@ def _scenario_disk(scenario: Scenario, archive: Path, folder: Path) -> Path:
         "TRIGGER": scenario.trigger,
         "STORAGE_DELAY_S": scenario.storage_delay_s,
         "FILESYSTEM": scenario.filesystem,
-        "TURNS": scenario.turns,
     }
     (tree / "settings").write_text(
         "".join(f"{key}={shlex.quote(str(value))}\n" for key, value in settings.items())

@@ -1,0 +1,274 @@
+"""Every way in which the machine around a run can fail: consoles, signals, memory, device events."""
+
+import contextlib
+import os
+import pty
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .crash import Crash
+from .volume import MIB, command
+
+pytestmark = pytest.mark.system
+
+fault = pytest.mark.fault
+
+
+# Consoles. Each run has a second one, a file, on which everything must appear in time.
+
+
+def add_console(crash: Crash, path: Path | str) -> None:
+    crash.configure("console", targets=[str(path), str(crash.console)])
+
+
+@fault("a console is missing", "`console.targets` names no file")
+def test_console_missing(crash: Crash) -> None:
+    crash.mount()
+    add_console(crash, "/nonexistent/console")
+    assert crash.run().code == 0
+    crash.assert_collected("dump")
+
+
+@fault("a console is a folder", "`console.targets` names one")
+def test_console_folder(crash: Crash) -> None:
+    crash.mount()
+    add_console(crash, crash.meeting)
+    crash.run()
+    crash.assert_collected("dump")
+
+
+@fault("a console is full", "/dev/full")
+def test_console_full(crash: Crash) -> None:
+    crash.mount()
+    add_console(crash, "/dev/full")
+    crash.run()
+    crash.assert_collected("dump")
+
+
+@fault("no console at all", "the only one is missing")
+def test_no_console(crash: Crash) -> None:
+    crash.mount()
+    crash.configure("console", targets=["/nonexistent/console"])
+    ran = crash.run()
+    assert ran.code == 0
+    assert crash.reason == crash.line(None, kept="dump")
+    crash.assert_true()
+
+
+@fault("a console blocks", "a FIFO whose reader does not read, and that is full")
+def test_console_blocks(crash: Crash) -> None:
+    crash.mount()
+    fifo = crash.folder / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    writer = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, bytes(4096))
+    add_console(crash, fifo)
+    ran = crash.run()
+    os.close(writer)
+    os.close(reader)
+    assert ran.code == 0
+    crash.assert_collected("dump")
+
+
+@fault("a console has no reader", "a FIFO that nobody reads")
+def test_console_without_a_reader(crash: Crash) -> None:
+    crash.mount()
+    os.mkfifo(crash.folder / "fifo")
+    add_console(crash, crash.folder / "fifo")
+    crash.run()
+    crash.assert_collected("dump")
+
+
+@fault("a terminal is stopped", "a pseudo terminal with its output stopped, as by Ctrl-S")
+def test_terminal_stopped(crash: Crash) -> None:
+    crash.mount()
+    leader, follower = pty.openpty()
+    subprocess.run(["stty", "-F", os.ttyname(follower), "raw"], check=True)
+    os.set_blocking(follower, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(follower, bytes(1024))
+    add_console(crash, os.ttyname(follower))
+    ran = crash.run()
+    os.close(leader)
+    os.close(follower)
+    assert ran.code == 0
+    crash.assert_collected("dump")
+
+
+@fault("a terminal gives EIO", "a pseudo terminal whose other end is closed")
+def test_terminal_eio(crash: Crash) -> None:
+    crash.mount()
+    leader, follower = pty.openpty()
+    name = os.ttyname(follower)
+    os.close(leader)
+    add_console(crash, name)
+    crash.run()
+    os.close(follower)
+    crash.assert_collected("dump")
+
+
+# Signals.
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGTERM, marks=fault("SIGTERM in the middle", "after 24 MiB")),
+        pytest.param(signal.SIGINT, marks=fault("SIGINT in the middle", "after 24 MiB")),
+    ],
+)
+def test_signal_in_the_middle(crash: Crash, number: int) -> None:
+    crash.mount()
+    crash.stand_in("pause_in_the_middle")
+    running = crash.start_to_the_middle()
+    running.process.send_signal(number)
+    crash.finish(running)
+    crash.assert_collected("part", "interrupted")
+
+
+@fault("SIGTERM while waiting for storage", "in the second second of the wait")
+def test_signal_while_waiting(crash: Crash) -> None:
+    running = crash.start()
+    running.wait_for_line("is not mounted")
+    running.process.send_signal(signal.SIGTERM)
+    ran = crash.finish(running)
+    assert ran.code == 1
+    assert "kdumpd: kernel panic, nothing collected: interrupted" in ran.console
+
+
+@fault("SIGTERM again and again", "every 20 ms from the middle to the end")
+def test_signals_again_and_again(crash: Crash) -> None:
+    crash.mount()
+    crash.stand_in("pause_in_the_middle")
+    running = crash.start_to_the_middle()
+    while not running.over:
+        running.process.send_signal(signal.SIGTERM)
+        time.sleep(0.02)
+    crash.finish(running)
+    crash.assert_collected("part", "interrupted")
+
+
+@fault("SIGHUP in the middle", "after 24 MiB, as from a terminal that is gone")
+def test_hangup_in_the_middle(crash: Crash) -> None:
+    crash.mount()
+    crash.stand_in("pause_in_the_middle")
+    running = crash.start_to_the_middle()
+    running.process.send_signal(signal.SIGHUP)
+    time.sleep(0.2)
+    crash.go_on()
+    crash.finish(running)
+    crash.assert_collected("dump")
+
+
+# Resources.
+
+
+@pytest.fixture
+def memory_cgroup(crash: Crash) -> Iterator[Path]:
+    """A memory cgroup that the run starts in, without a limit yet."""
+    group = Path("/sys/fs/cgroup/memory", f"kdumpd-{os.getpid()}")
+    group.mkdir()
+    crash.wrapper = ["sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh"]
+    yield group
+    crash.cleanup()
+    while (group / "cgroup.procs").read_text():
+        time.sleep(0.05)
+    group.rmdir()
+
+
+@fault("the OOM killer acts", "makedumpfile eats memory in a cgroup of 120 MiB")
+def test_oom(crash: Crash, memory_cgroup: Path) -> None:
+    crash.mount()
+    (memory_cgroup / "memory.limit_in_bytes").write_text(str(120 * MIB))
+    crash.stand_in("eats_memory")
+    crash.run()
+    crash.assert_collected("part", "makedumpfile was killed by signal 9")
+
+
+@fault("little memory (no fault)", "a whole run in a cgroup of 64 MiB, page cache included")
+def test_little_memory(crash: Crash, memory_cgroup: Path) -> None:
+    crash.mount()
+    (memory_cgroup / "memory.limit_in_bytes").write_text(str(64 * MIB))
+    crash.run(within_s=25)
+    crash.assert_collected("dump")
+    assert "oom_kill 0" in (memory_cgroup / "memory.oom_control").read_text()
+
+
+@fault("few file descriptors", "`ulimit -n 24`")
+def test_few_descriptors(crash: Crash) -> None:
+    crash.mount()
+    crash.wrapper = ["sh", "-c", 'ulimit -n 24; exec "$@"', "sh"]
+    crash.run()
+    crash.assert_collected("dump")
+
+
+@fault("standard streams are closed", "started with descriptors 0, 1 and 2 closed")
+def test_closed_streams(crash: Crash) -> None:
+    crash.mount()
+    crash.wrapper = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"]
+    crash.run()
+    crash.assert_collected("dump")
+
+
+@fault("a small limit of file sizes", "`ulimit -f`: 20 MiB")
+def test_file_size_limit(crash: Crash) -> None:
+    crash.mount()
+    crash.wrapper = ["sh", "-c", 'ulimit -f 40960; exec "$@"', "sh"]
+    crash.run()
+    crash.assert_collected("part", "writing the dump failed: File too large")
+
+
+# Around it.
+
+
+@fault("udevd died", "its control socket is there, and no event ever comes")
+def test_udevd_died(crash: Crash) -> None:
+    crash.mount()
+    crash.volume.unmount()
+    setup = 'mount -t tmpfs run /run && mkdir /run/udev && touch /run/udev/control && exec "$@"'
+    crash.wrapper = ["unshare", "--mount", "sh", "-c", setup, "sh"]
+    running = crash.start()
+    running.wait_for_line("is not mounted")
+    inside = ["nsenter", "--target", str(running.process.pid), "--mount"]
+    command(*inside, "mount", crash.volume.device, crash.persist)
+    ran = crash.finish(running)
+    crash.volume.mount()
+    assert "(device events: udev)" in ran.console
+    crash.assert_collected("dump")
+
+
+@fault("the panic timeout is unreadable", "`reboot.panic_timeout` names no file")
+def test_panic_timeout_unreadable(crash: Crash) -> None:
+    crash.mount()
+    crash.configure("reboot", panic_timeout="/nonexistent/panic")
+    ran = crash.run()
+    crash.assert_collected("dump")
+    assert "restart at once by sysrq (/nonexistent/panic cannot be read)" in ran.console
+
+
+@fault("the watchdog cannot be opened", "`watchdog.device` names a folder")
+def test_watchdog_folder(crash: Crash) -> None:
+    crash.mount()
+    crash.configure("watchdog", device=str(crash.meeting))
+    ran = crash.run()
+    crash.assert_collected("dump")
+    assert "cannot be opened (Is a directory): going on without it" in ran.console
+
+
+@fault("the total budget runs out", "makedumpfile stops after 24 MiB; `budget.total_s` is 3")
+def test_total_budget(crash: Crash) -> None:
+    crash.mount()
+    crash.stand_in("stops")
+    crash.configure("budget", total_s=3, grace_s=4)
+    crash.run()
+    crash.assert_collected("part", "total budget of 3 s ran out")
+    assert crash.record()["budgets_spent"] == ["total"]

@@ -1,0 +1,55 @@
+"""The placed stream against the file that makedumpfile writes itself; and a dump that was cut."""
+
+import subprocess
+from pathlib import Path
+
+import drgn
+import pytest
+
+from kdumpd.diskdump import check
+
+from .crash import Crash
+
+pytestmark = pytest.mark.system
+
+OPTIONS = {"none": [], "lzo": ["-l"], "zlib": ["-c"]}
+
+
+def write_directly(crash: Crash, compression: str) -> Path:
+    """Have makedumpfile write the dump to a file by itself."""
+    direct = crash.folder / "direct"
+    command = ["makedumpfile", *OPTIONS[compression], "-d", "31", str(crash.recorded.vmcore), str(direct)]
+    subprocess.run(command, check=True, capture_output=True)
+    return direct
+
+
+def vmcoreinfo(dump: Path) -> bytes:
+    """VMCOREINFO as drgn gives it."""
+    program = drgn.Program()
+    program.set_core_dump(str(dump))
+    text: bytes = program["VMCOREINFO"].string_()
+    return text
+
+
+@pytest.mark.parametrize("compression", OPTIONS)
+def test_the_placed_file_is_the_one_that_makedumpfile_writes(crash: Crash, compression: str) -> None:
+    crash.mount()
+    crash.configure("dump", compression=compression)
+    crash.configure("storage", min_free_bytes=0)
+    crash.run()
+    crash.assert_collected("dump")
+    subprocess.run(["cmp", crash.dump, write_directly(crash, compression)], check=True)
+
+
+@pytest.mark.parametrize("percent", [90, 50, 10])
+def test_a_cut_dump_is_sealed_and_opens(crash: Crash, percent: int) -> None:
+    crash.mount()
+    whole = write_directly(crash, "lzo")
+    size_bytes = whole.stat().st_size * percent // 100
+    crash.configure("dump", max_bytes=size_bytes)
+    crash.run()
+    crash.assert_collected("part", f"size budget of {size_bytes} bytes ran out")
+    with crash.dump.open("rb") as file:
+        found = check(file.fileno())
+    assert abs(found.pages / found.expected_pages * 100 - percent) < 15
+    assert vmcoreinfo(crash.dump) == vmcoreinfo(whole)

@@ -14,6 +14,8 @@ from kdumpd.config import Config
 from kdumpd.supervisor import supervise
 from kdumpd.testing import SimulatedMachine
 
+pytestmark = pytest.mark.slow
+
 # Kept short, so that a run has few lines to show.
 SHORT_LOG = b"[    7.000000] Kernel panic - not syncing: test\n"
 

@@ -18,6 +18,8 @@ import kdumpd
 import kdumpd.testing
 from kdumpd.config import parse_config
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 

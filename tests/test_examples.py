@@ -17,6 +17,8 @@ from trio.testing import MockClock
 import kdumpd
 from kdumpd.testing import SimulatedMachine
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).parents[1] / "examples"
 TRIED = {"wait_for_storage", "capture_with_progress", "notify_then_reboot", "test_service", "asyncio_service"}
 

@@ -21,6 +21,8 @@ from kdumpd.panic import TEXT_LINES, find_panic, last_lines
 from kdumpd.record import CrashRecord, Log, parse_record
 from kdumpd.retention import make_stamp, surplus
 
+pytestmark = pytest.mark.slow
+
 LOG_BYTES = 4 << 20
 RECORD = CrashRecord(
     stamp="20261123T014039Z",

@@ -8,6 +8,8 @@ from tests.fuzz.targets import TARGETS
 
 from kdumpd.errors import ConfigError, FormatError
 
+pytestmark = pytest.mark.slow
+
 CASES = 2000
 
 

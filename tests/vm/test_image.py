@@ -1,11 +1,19 @@
 """What EVE would run: kdumpd out of its image, started by runc as etc/linuxkit/build.yml says."""
 
+import json
+import os
 import re
+import stat
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from .scenario import Run, Scenario
+from .app import REPOSITORY, app
+from .bundle import image_settings
+from .command import run as run_program
+from .scenario import MIB, Run, Scenario
 
 pytestmark = pytest.mark.vm
 
@@ -29,6 +37,7 @@ SAMPLER = """
 ) &
 """
 LEAST_AVAILABLE_KB = 15 << 10
+MOST_BYTES = 25 * MIB
 COLLECTED = "kdumpd: kernel panic, kdump collected: /persist/kcrashes/kdump-"
 
 
@@ -71,3 +80,114 @@ def test_with_its_capabilities_reboot_works_where_sysrq_has_no_effect(
     no_sysrq = "mount --bind /dev/null /proc/sysrq-trigger\n"
     run = crashed(Scenario(hooks={"collect": no_sysrq}, storage_delay_s=0))
     assert run.ending == "guest-reset", run.text
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The image's root, unpacked."""
+    folder = tmp_path_factory.mktemp("image") / "root"
+    run_program("unsquashfs", "-quiet", "-no-progress", "-dest", str(folder), str(app().disk))
+    return folder
+
+
+def test_the_image_is_small() -> None:
+    size_bytes = app().disk.stat().st_size
+    print(f"{size_bytes / MIB:.1f} MiB")
+    assert size_bytes <= MOST_BYTES
+
+
+def test_the_image_holds_only_what_kdumpd_runs(root: Path) -> None:
+    names = {str(path.relative_to(root)) for path in root.rglob("*")}
+    programs = {name for name in names if re.fullmatch("usr/s?bin/[^/]*", name)}
+    assert {Path(name).name for name in programs} == {
+        *("kdumpd", "ldconfig", "makedumpfile", "python3", "python3.14", "vmcore-dmesg")
+    }
+    unwanted = re.compile(r"\.(py|h|a|pyi|1\.gz)$|/(pip|tests?|_tests|__pycache__|man|locale)(/|$)")
+    assert not [name for name in names if unwanted.search(name)]
+    assert {
+        name.split("/")[4] for name in names if name.startswith("usr/share/doc/") and name.count("/") > 3
+    } == {*("copyright", "NOTICE")}
+
+
+def test_nobody_but_root_may_change_the_image(root: Path) -> None:
+    for path in root.rglob("*"):
+        status = path.lstat()
+        loose = stat.S_ISUID | stat.S_ISGID | stat.S_IWGRP | stat.S_IWOTH
+        assert path.is_symlink() or not status.st_mode & loose, path
+        assert (status.st_uid, status.st_gid) == (0, 0), path
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "--version",
+        "run --no-reboot",
+        "status",
+        "list",
+        "show x",
+        "prune",
+        "export x y",
+        "analyze x --debug y",
+    ],
+)
+def test_every_command_works_in_the_image(root: Path, command: str) -> None:
+    script = 'mount --rbind /proc "$1/proc" && mount --rbind /dev "$1/dev" && shift && exec chroot "$@"'
+    inside = [str(root), "/usr/bin/kdumpd", *command.split()]
+    result = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", str(root), *inside],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode in {0, 1, 2}
+    assert not re.search("internal error|Traceback", result.stdout + result.stderr), result
+
+
+def test_the_bill_of_materials_names_what_is_inside(root: Path) -> None:
+    inside = root / "usr/share/sbom/kdumpd.spdx.json"
+    document = json.loads(inside.read_text())
+    assert inside.read_bytes() == app().disk.with_name("kdumpd.spdx.json").read_bytes()
+    packages = {package["name"]: package for package in document["packages"]}
+    assert packages.keys() >= {
+        "kdumpd",
+        "trio",
+        "pyudev",
+        "attrs",
+        "makedumpfile",
+        "kexec-tools",
+        "libudev1",
+        "libc6",
+    }
+    identifiers = [package["SPDXID"] for package in packages.values()]
+    assert len(set(identifiers)) == len(identifiers)
+    named = {relation["relatedSpdxElement"] for relation in document["relationships"]}
+    assert named == set(identifiers)
+    release = packages["makedumpfile"]["versionInfo"].partition(":")[2].partition("-")[0]
+    assert tuple(map(int, release.split("."))) >= (1, 7, 7)
+    for name in packages.keys() - {path.name.partition("-")[0] for path in root.rglob("*.dist-info")}:
+        assert (root / "usr/share/doc" / name / "copyright").exists()
+
+
+def test_makedumpfile_has_zstd_and_lzo(root: Path) -> None:
+    told = run_program("chroot", str(root), "/usr/bin/makedumpfile", "-v")
+    assert re.search(r"^zstd\tenabled$", told, re.MULTILINE)
+    assert re.search(r"^lzo\tenabled$", told, re.MULTILINE)
+
+
+def test_the_image_says_what_it_is() -> None:
+    settings = image_settings(app().archive)
+    assert settings["Entrypoint"] == ["/usr/bin/kdumpd", "run"]
+    labels = settings["Labels"]
+    for name in ("title", "description", "licenses", "version", "revision"):
+        assert labels[f"org.opencontainers.image.{name}"]
+
+
+def test_two_builds_of_the_same_have_the_same_contents(tmp_path: Path) -> None:
+    def build() -> bytes:
+        environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+        command = [str(REPOSITORY / "scripts/image"), "--fresh"]
+        told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
+        disk = next(line.split()[0] for line in told.splitlines() if ".squashfs" in line)
+        return Path(disk).read_bytes()
+
+    assert build() == build()

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import stat
 import subprocess
 from collections.abc import Callable
@@ -190,4 +191,7 @@ def test_two_builds_of_the_same_have_the_same_contents(tmp_path: Path) -> None:
         disk = next(line.split()[0] for line in told.splitlines() if ".squashfs" in line)
         return Path(disk).read_bytes()
 
-    assert build() == build()
+    try:
+        assert build() == build()
+    finally:
+        shutil.rmtree(tmp_path / "kdumpd")

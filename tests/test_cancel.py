@@ -2,7 +2,8 @@
 
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,8 @@ import trio
 from tests.simulated import COMPLETE, DUMP, LOG, LOG_ONLY, check, configured, open_descriptors, reason
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+import kdumpd
 from kdumpd.config import Config
-from kdumpd.supervisor import supervise
 from kdumpd.testing import SimulatedMachine
 
 pytestmark = pytest.mark.slow
@@ -125,13 +126,32 @@ def run_once(
     machine = SimulatedMachine(folder)
     machine.log = SHORT_LOG
     instrument = CancelAt(cancel_at)
+
+    async def call() -> None:
+        scenario(machine)
+        await kdumpd.supervise(config, machine=machine)
+
+    run_cancelled(machine, call, instrument)
+    assert_true(machine)
+    assert machine.journal.count("restart by sysrq") == 1 or machine.panic_timeout != -1
+    return instrument.checkpoints
+
+
+def run_cancelled(
+    machine: SimulatedMachine, call: Callable[[], Awaitable[object]], instrument: CancelAt
+) -> None:
+    """Run a call under the instrument and see that it leaves nothing behind."""
     threads = threading.active_count()
 
+    async def watched() -> None:
+        with instrument.scope:
+            instrument.watch()
+            await call()
+
     async def main() -> None:
-        scenario(machine)
         before = open_descriptors()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_supervise, machine, config, instrument)
+            nursery.start_soon(watched)
         machine.disk.thaw()
         await wait_all_tasks_blocked()
         assert machine.leftovers() == []
@@ -139,15 +159,6 @@ def run_once(
         assert threading.active_count() <= threads
 
     trio.run(main, clock=MockClock(autojump_threshold=0), instruments=[instrument])
-    assert_true(machine)
-    assert machine.journal.count("restart by sysrq") == 1 or machine.panic_timeout != -1
-    return instrument.checkpoints
-
-
-async def _supervise(machine: SimulatedMachine, config: Config, instrument: CancelAt) -> None:
-    with instrument.scope:
-        instrument.watch()
-        await supervise(config, machine=machine)
 
 
 def assert_true(machine: SimulatedMachine) -> None:
@@ -172,3 +183,39 @@ def assert_true(machine: SimulatedMachine) -> None:
         assert re.fullmatch(r"kernel panic, nothing collected: (.*)\n", told)
         assert not dump.exists()
         assert not log.exists()
+
+
+async def wait_for_storage(machine: SimulatedMachine) -> None:
+    storage = await kdumpd.wait_for_storage(machine=machine)
+    storage.close()
+
+
+async def take_dump(machine: SimulatedMachine) -> None:
+    await kdumpd.capture_dump("/persist/my.dump", machine=machine)
+
+
+async def follow_mounts(machine: SimulatedMachine) -> None:
+    async with kdumpd.mount_changes(machine=machine) as mounts:
+        await anext(mounts)
+        async with kdumpd.device_changes("P3", machine=machine) as devices:
+            await anext(devices)
+
+
+async def commit(machine: SimulatedMachine) -> None:
+    await kdumpd.commit_file("/persist/state", b"1", machine=machine)
+
+
+@pytest.mark.parametrize("part", [wait_for_storage, take_dump, follow_mounts, commit])
+def test_a_part_cancelled_at_every_checkpoint(
+    part: Callable[[SimulatedMachine], Awaitable[None]], tmp_path: Path
+) -> None:
+    number, checkpoints = 0, 1
+    while number <= checkpoints:
+        machine = SimulatedMachine(tmp_path / str(number))
+        machine.mount()
+        instrument = CancelAt(number or None)
+        run_cancelled(machine, partial(part, machine), instrument)
+        assert not [file for file in machine.files().iterdir() if file.name.endswith(".tmp")]
+        checkpoints = checkpoints if number else instrument.checkpoints
+        number += 1
+    assert checkpoints > 1

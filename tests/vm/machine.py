@@ -127,7 +127,10 @@ class _Session:
         return Ending(console=tuple(self.console), reason=self.reason)
 
     def _read(self, fd: int, take: Callable[[str], None]) -> bool:
-        data = os.read(fd, 65536)
+        try:
+            data = os.read(fd, 65536)
+        except ConnectionResetError:  # QEMU ended before it had read all that was sent to it
+            data = b""
         *lines, self.partial[fd] = (self.partial.get(fd, b"") + data).split(b"\n")
         for line in lines:
             take(line.decode(errors="replace").rstrip("\r"))

@@ -24,14 +24,23 @@ def of(suite: str) -> Path:
     return cache.entry(name, lambda folder: _build(suite, folder))
 
 
+def run_here(*arguments: str) -> None:
+    """Run a makedumpfile on this machine that reads every compression, as this machine's own need not."""
+    libraries = of("forky") / "lib"
+    loader = str(libraries / "ld-linux-x86-64.so.2")
+    run(loader, "--library-path", str(libraries), str(libraries / "makedumpfile"), *arguments)
+
+
 def _build(suite: str, folder: Path) -> None:
     root, libraries = folder / "root", folder / "lib"
     debian.unpack(suite, root, ["makedumpfile"])
-    place = root / "usr/lib/x86_64-linux-gnu"
-    loader = place / "ld-linux-x86-64.so.2"
+    # before Debian merged them, the C library's packages put files in /lib, others in /usr/lib
+    places = [root / name / "x86_64-linux-gnu" for name in ("usr/lib", "lib")]
+    place = ":".join(str(folder) for folder in places)
+    loader = next(path for path in (folder / "ld-linux-x86-64.so.2" for folder in places) if path.exists())
     program = root / "usr/bin/makedumpfile"
-    needed = run(str(loader), "--library-path", str(place), "--list", str(program))
-    found = [Path(line.split()[2]) for line in needed.splitlines() if str(place) in line]
+    needed = run(str(loader), "--library-path", place, "--list", str(program))
+    found = [Path(line.split()[2]) for line in needed.splitlines() if str(root) in line]
     libraries.mkdir()
     for file in (program, *found):
         shutil.copy(file, libraries / file.name)

@@ -1,0 +1,83 @@
+"""From a real panic to the reboot, whichever way the kernel died, with kdumpd as it is installed."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+import pytest
+
+from .evidence import BEGIN, Evidence
+from .scenario import Scenario
+
+pytestmark = pytest.mark.vm
+
+SUITES = ("bookworm", "trixie")
+# for each way to die: the cause in the record, the line that says it, and who is to blame in the trace
+TRIGGERS = {
+    "sysrq-c": ("sysrq", "Kernel panic - not syncing: sysrq triggered crash", "sysrq_handle_crash+"),
+    "killed-init": ("killed-init", "Kernel panic - not syncing: Attempted to kill init!", "do_exit"),
+    "null-dereference": ("null-dereference", "BUG: kernel NULL pointer dereference", "write_to_null+"),
+    "nmi": ("nmi", "Kernel panic - not syncing: NMI: Not continuing", "<NMI>"),
+    "hung-task": ("hung-task", "Kernel panic - not syncing: hung_task: blocked tasks", "sleep_for_ever+"),
+    "soft-lockup": ("soft-lockup", "Kernel panic - not syncing: softlockup: hung tasks", "spin_for_ever+"),
+}
+# long enough for kdumpd to show what it knows before there is a disk
+LATE = Scenario(storage_delay_s=15)
+SOON = Scenario(storage_delay_s=2, config="[console]\nline_delay_s = 0.01\n")
+Collect = Callable[[Scenario], Evidence]
+
+
+def test_sysrq_shows_the_panic_before_there_is_storage(collected: Collect) -> None:
+    run = collected(LATE).run
+    shown = [line for line in run.console if line.time_s > run.time_of(BEGIN)]
+    (headline, *_) = [line for line in shown if "Kernel panic - not syncing" in line.text]
+    assert headline.time_s < run.time_of("vm: mounted"), run.text
+    assert run.time_of("kdumpd: waiting for /persist") < run.time_of("vm: mounted")
+    assert run.time_of("vm: mounted") < run.time_of("kdumpd: kernel panic, kdump collected:")
+
+
+def test_sysrq_leaves_all_files_with_their_modes(collected: Collect) -> None:
+    evidence = collected(LATE)
+    assert evidence.files == {
+        "boot-reason": "0644",
+        "reboot-reason": "0644",
+        "reboot-stack": "0644",
+        "kcrashes/": "0700",
+        f"kcrashes/kdump-{evidence.stamp}.dump": "0600",
+        f"kcrashes/dmesg-{evidence.stamp}.log": "0600",
+        f"kcrashes/crash-{evidence.stamp}.json": "0600",
+    }
+
+
+def test_sysrq_leaves_the_reason_to_the_byte(collected: Collect) -> None:
+    evidence = collected(LATE)
+    reason = f"kernel panic, kdump collected: /persist/kcrashes/kdump-{evidence.stamp}.dump\n"
+    log = (evidence.root / f"kcrashes/dmesg-{evidence.stamp}.log").read_bytes()
+    assert (evidence.root / "reboot-reason").read_text() == reason
+    assert (evidence.root / "boot-reason").read_text() == "BootReasonKernel\n"
+    assert (evidence.root / "boot-reason").stat().st_mtime == evidence.crash_time_s
+    assert (evidence.root / "reboot-stack").read_bytes() == log
+
+
+def test_sysrq_leaves_a_dump_that_others_read(collected: Collect, tmp_path: Path) -> None:
+    evidence = collected(LATE)
+    log = (evidence.root / f"kcrashes/dmesg-{evidence.stamp}.log").read_bytes()
+    assert evidence.log(tmp_path) == log
+    assert b"sysrq triggered crash" in log
+    assert evidence.vmcoreinfo["OSRELEASE"].endswith("-cloud-amd64")
+
+
+@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize("trigger", TRIGGERS)
+def test_trigger(collected: Collect, trigger: str, suite: str) -> None:
+    evidence = collected(attrs.evolve(SOON, suite=suite, trigger=trigger))
+    cause, headline, blamed = TRIGGERS[trigger]
+    assert evidence.run.ending == "guest-reset", evidence.run.text
+    assert not evidence.run.persist.fault()
+    assert headline in evidence.panic_text
+    assert blamed in evidence.panic_text
+    reason = (evidence.root / "reboot-reason").read_text()
+    assert reason == f"kernel panic, kdump collected: /persist/kcrashes/kdump-{evidence.stamp}.dump\n"
+    assert headline in (evidence.root / "reboot-stack").read_text()
+    assert evidence.record["cause"] == cause
+    assert evidence.record["dump"]["state"] == "complete"

@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="of each comparison (default: %(default)s)")
     parser.add_argument("--makedumpfile", default="makedumpfile", help="the program to measure with")
     parser.add_argument("--zstd", action="store_true", help="that makedumpfile has zstd: measure it too")
+    parser.add_argument("--level", type=int, action="append", help="dump levels (default: 31 and 1)")
     parser.add_argument("--json", action="store_true", help="for programs")
     arguments = parser.parse_args()
     vmcore = recording.vmcore()
@@ -64,7 +65,7 @@ def streams(vmcore: Path, disk: Volume, arguments: argparse.Namespace) -> list[C
     compressions = ["none", "lzo", "zlib", *(["zstd"] if arguments.zstd else [])]
     return [
         comparison
-        for level in (31, 1)
+        for level in arguments.level or (31, 1)
         for compression in compressions
         for comparison in compare_stream(
             Case(

@@ -72,8 +72,10 @@ def against_eve_order(runner: Runner, rounds: int) -> list[Comparison]:
         runner.clean()
         return cost([EVE_ORDER, runner.vmcore, runner.persist, str(LINE_DELAY_S)])
 
+    runner.run()
+    shown = runner.console.read_text()
+    lines = shown[shown.index("BEGIN kernel panic") : shown.index("END kernel panic")].count("\n") - 1
     kdumpd, shell = alternate(rounds, runner.run, script)
-    lines = runner.console.read_text().count("\n")
     return [
         compare(
             f"run / EVE-ordered script, wall, {lines}-line panic text",

@@ -18,7 +18,7 @@ def main() -> None:
     add(
         "--storage-delay",
         type=float,
-        default=12,
+        default=15,
         metavar="S",
         help="until P3 is there (default: %(default)s)",
     )

@@ -143,7 +143,8 @@ def marks(found: Files) -> tuple[str | None, ...]:
 def recording(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Recording:
     """A run that nothing disturbs."""
     folder = tmp_path_factory.mktemp("recording")
-    persist = disk.make(folder / "persist.img", size_bytes=512 * MIB, filesystem=request.param)
+    # a file system of this size has blocks of 4096 bytes, as a device's has
+    persist = disk.make(folder / "persist.img", size_bytes=1024 * MIB, filesystem=request.param)
     with opened(persist, "rw") as root:
         plant(root)
         old = files(root)

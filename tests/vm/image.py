@@ -16,6 +16,7 @@ PACKAGES = (
     "makedumpfile",
     "runc",
     "busybox-static",
+    "dmsetup",
     "e2fsprogs",
     "mount",
     "udev",

@@ -11,10 +11,9 @@ from attrs import evolve
 from tests.simulated import open_descriptors
 from trio.testing import MockClock
 
-from kdumpd.commit import Space
 from kdumpd.config import Storage as Settings
 from kdumpd.mounts import Mount, parse_mountinfo
-from kdumpd.storage import NotReady, floor_bytes, judge, wait_for_storage
+from kdumpd.storage import NotReady, judge, wait_for_storage
 from kdumpd.testing import SimulatedMachine
 from kdumpd.uevents import Partition
 
@@ -69,21 +68,6 @@ def test_ready(table: bytes, settings: Settings) -> None:
     found = judge(parse_mountinfo(ROOT + table), None, settings)
     assert isinstance(found, Mount)
     assert found.mountpoint == settings.mountpoint
-
-
-@pytest.mark.parametrize(
-    ("min_free_bytes", "total_bytes", "floor"),
-    [
-        ("auto", 100 * GIB, 4 * GIB),
-        ("auto", 16 * GIB, 4 * GIB),
-        ("auto", 8 * GIB, 2 * GIB),
-        (0, 100 * GIB, 0),
-        (GIB, 2 * GIB, GIB),
-    ],
-)
-def test_what_a_dump_must_leave_free(min_free_bytes: int | str, total_bytes: int, floor: int) -> None:
-    space = Space(free_bytes=GIB, total_bytes=total_bytes)
-    assert floor_bytes(Settings(min_free_bytes=min_free_bytes), space) == floor
 
 
 # The wait

@@ -162,11 +162,12 @@ def _run_command(arguments: argparse.Namespace) -> int:
 
 
 def _status_command(arguments: argparse.Namespace) -> int:
-    from kdumpd import status
+    from kdumpd import statusreport
     from kdumpd.config import load_config
+    from kdumpd.status import read_status
 
-    found = status.assess(status.gather(load_config(arguments.config)))
-    print(status.to_json(found) if arguments.json else status.render(found))
+    found = read_status(load_config(arguments.config))
+    print(statusreport.to_json(found) if arguments.json else statusreport.render(found))
     return OK if found.armed else DEGRADED
 
 

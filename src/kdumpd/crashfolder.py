@@ -19,7 +19,8 @@ from kdumpd.evidence import Evidence
 from kdumpd.machine import Machine
 from kdumpd.panic import tail
 from kdumpd.retention import find_artefacts, free_stamp, surplus
-from kdumpd.storage import Storage, floor_bytes
+from kdumpd.storage import Storage
+from kdumpd.volume import LEAST_DUMP_BYTES, floor_bytes
 from kdumpd.worker import Worker
 
 T = TypeVar("T")
@@ -32,9 +33,6 @@ _RESERVE_BYTES: Final = 256 << 10
 
 # The reason files without the log in them.
 _REASONS_BYTES: Final = 32 << 10
-
-# Less than this is no dump that any tool would open.
-_LEAST_DUMP_BYTES: Final = 1 << 20
 
 # Before this the clock was never set, and times say nothing about a crash loop: 2001-09-09.
 _CLOCK_SET_S: Final = 10**9
@@ -120,7 +118,7 @@ class CrashFolder:
         space = await self._turn(self._hold_room)
         floor = floor_bytes(self._config.storage, space)
         room = space.free_bytes - floor
-        if room < _LEAST_DUMP_BYTES:
+        if room < LEAST_DUMP_BYTES:
             raise StorageError(
                 f"only {space.free_bytes >> 20} MiB free on {self._config.storage.mountpoint},"
                 f" and {floor >> 20} MiB must stay free"

@@ -15,7 +15,8 @@ from kdumpd import console, reboot, watchdog
 from kdumpd.commit import Folder
 from kdumpd.errors import StorageError
 from kdumpd.flattened import splice_bytes
-from kdumpd.mounts import Mount, read_mounts, watch_mounts
+from kdumpd.mountevents import watch_mounts
+from kdumpd.mounts import Mount, read_mounts
 from kdumpd.process import Child, open_child
 from kdumpd.uevents import Partition, find_partition, watch_devices
 from kdumpd.vmcore import Vmcoreinfo, read_vmcoreinfo

@@ -1,4 +1,4 @@
-"""The mount table: parsed, searched and watched.
+"""The mount table: read, parsed and searched.
 
 The format is that of ``/proc/[pid]/mountinfo``, proc(5); the kernel writes it in fs/proc_namespace.c,
 ``show_mountinfo()``.
@@ -6,13 +6,9 @@ The format is that of ``/proc/[pid]/mountinfo``, proc(5); the kernel writes it i
 
 import os
 import re
-import select
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-import trio
 from attrs import frozen
 
 from kdumpd.errors import FormatError, StorageError
@@ -134,50 +130,3 @@ def read_mounts(path: str = MOUNTINFO) -> tuple[Mount, ...]:
     except OSError as error:
         raise StorageError(f"{path} cannot be read: {error.strerror}") from error
     return parse_mountinfo(data)
-
-
-async def watch_mounts(
-    tick: Callable[[], None],
-    *,
-    path: str = MOUNTINFO,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> NoReturn:
-    """Call ``tick`` after every change of the mount table; made for ``nursery.start``.
-
-    When ``start`` returns, the watch is on: a table read after that, and again after each tick, is never
-    stale. Changes close together may share a tick.
-
-    Args:
-        tick: must not wait, and must not run the reader itself: it wakes another task, such as by
-            ``send_nowait`` to a memory channel of size 1.
-        path: the table to watch, a ``/proc/[pid]/mountinfo``.
-        task_status: given by ``nursery.start``.
-
-    Raises:
-        StorageError: the table cannot be watched.
-    """
-    with _changes(path) as changes:
-        task_status.started()
-        while True:
-            # wait_readable polls the inner epoll once more when it arms, and that swallows a change that
-            # came since the last wake-up. No checkpoint between tick and arming, so the reader that tick
-            # woke runs after the arming, and sees that change too.
-            await trio.lowlevel.wait_readable(changes)
-            tick()
-
-
-@contextmanager
-def _changes(path: str) -> Iterator[select.epoll]:
-    """An epoll that is readable once after each change (fs/proc_namespace.c, ``mounts_poll()``).
-
-    The table itself is always readable; only its priority and error conditions tell of a change, and trio
-    waits for neither. The epoll holds them, and trio can wait for the epoll.
-    """
-    with ExitStack() as stack:
-        try:
-            table = stack.enter_context(open(path, "rb", buffering=0))
-            changes = stack.enter_context(select.epoll())
-            changes.register(table, select.EPOLLPRI | select.EPOLLERR)
-        except OSError as error:
-            raise StorageError(f"{path} cannot be watched: {error.strerror}") from error
-        yield changes

@@ -18,6 +18,7 @@ from kdumpd.errors import StorageError
 from kdumpd.machine import Machine
 from kdumpd.mounts import Mount, find_mount
 from kdumpd.uevents import Partition
+from kdumpd.volume import find_fault
 from kdumpd.worker import Worker
 
 RESCAN_S: Final = 5.0
@@ -61,12 +62,8 @@ def judge(
     mount = find_mount(table, settings.mountpoint)
     if mount is None:
         return NotReady(why=_not_mounted(partition, settings))
-    if mount.filesystem not in settings.filesystems:
-        wanted = ", ".join(settings.filesystems)
-        return NotReady(why=f"{settings.mountpoint} is {mount.filesystem}, not one of {wanted}")
-    if mount.read_only:
-        return NotReady(why=f"{settings.mountpoint} is mounted read-only")
-    return mount
+    fault = find_fault(mount, settings)
+    return NotReady(why=fault.why) if fault else mount
 
 
 def _not_mounted(partition: Partition | None, settings: config.Storage) -> str:
@@ -75,16 +72,6 @@ def _not_mounted(partition: Partition | None, settings: config.Storage) -> str:
     if settings.partlabel:
         return f"no device labelled {settings.partlabel} yet, {settings.mountpoint} is not mounted"
     return f"{settings.mountpoint} is not mounted"
-
-
-def floor_bytes(settings: config.Storage, space: Space) -> int:
-    """How much a dump must leave free: the setting, or the smaller of 4 GiB and a quarter of the volume.
-
-    Under 4096 MiB free, EVE's next boot empties the crash folder before anyone has read it.
-    """
-    if isinstance(settings.min_free_bytes, int):
-        return settings.min_free_bytes
-    return min(4 << 30, space.total_bytes // 4)
 
 
 class Gate:

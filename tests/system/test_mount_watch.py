@@ -14,7 +14,8 @@ from subprocess import PIPE
 import pytest
 import trio
 
-from kdumpd.mounts import Mount, find_mount, read_mounts, watch_mounts
+from kdumpd.mountevents import watch_mounts
+from kdumpd.mounts import Mount, find_mount, read_mounts
 
 pytestmark = pytest.mark.system
 

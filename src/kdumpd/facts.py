@@ -1,0 +1,151 @@
+"""What a machine says of itself about kernel dumps. Everything is only read, and nothing is judged."""
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from attrs import frozen
+
+from kdumpd.commit import Space
+from kdumpd.config import Config
+from kdumpd.errors import KdumpError
+from kdumpd.lastcrash import LastCrash, find_last_crash
+from kdumpd.machinefiles import MachineFiles, Unknown, unknown
+from kdumpd.makedumpfile import Capabilities, parse_version, version_argv
+from kdumpd.mounts import MOUNTINFO, Mount, find_mount, read_mounts
+
+# Left by etc/init.d/000-kexec, which describes its lines.
+LOAD_RESULT: Final = "/run/kdumpd/load"
+
+_VERSION_S: Final = 10.0
+
+
+@frozen(kw_only=True)
+class LoadResult:
+    """What ``000-kexec`` left about its run in this boot.
+
+    Attributes:
+        result: ``loaded``, ``not-wanted`` or ``failed``.
+        cause: why it is not ``loaded``.
+        kernel: path of the capture kernel's file.
+        command_line: the capture kernel's command line; empty if there was none to make.
+    """
+
+    result: str
+    cause: str
+    kernel: str
+    command_line: str
+
+
+@frozen(kw_only=True)
+class Facts:
+    """What a machine says of itself; sizes in bytes.
+
+    Attributes:
+        config: the settings that the facts are judged by.
+        architecture: as uname has it.
+        xen_guest_type: of a machine under Xen; ``PV`` and ``PVH`` are those whose kexec is Xen's.
+        in_capture_kernel: whether there is a vmcore.
+        command_line: of the running kernel.
+        memory_bytes: what the kernel manages, without the reservation.
+        reserved_bytes: for the capture kernel.
+        loaded: whether there is a capture kernel.
+        forbidden: whether any further kexec is.
+        load_result: what ``000-kexec`` said, if it ran in this boot.
+        mount: what is mounted on persist's mount point.
+        space: the room on it.
+        makedumpfile: what it can do.
+        last_crash: the newest in the crash folder.
+        reboot_reason: the line that waits for EVE's reader, if it still does.
+    """
+
+    config: Config
+    architecture: str
+    xen_guest_type: str | None
+    in_capture_kernel: bool
+    command_line: str | Unknown
+    memory_bytes: int | Unknown
+    reserved_bytes: int | Unknown
+    loaded: bool | Unknown
+    forbidden: bool | Unknown
+    load_result: LoadResult | None
+    mount: Mount | Unknown | None
+    space: Space | Unknown
+    makedumpfile: Capabilities | Unknown
+    last_crash: LastCrash | Unknown | None
+    reboot_reason: str | None
+
+
+def gather(config: Config, *, root: Path = Path("/")) -> Facts:
+    """Read the facts of the machine whose files are under ``root``; only makedumpfile is always the host's.
+
+    Never raises for what it cannot read.
+    """
+    machine, mountpoint = MachineFiles(root), config.storage.mountpoint
+    return Facts(
+        config=config,
+        architecture=os.uname().machine,
+        xen_guest_type=machine.text_or_none("/sys/hypervisor/guest_type"),
+        in_capture_kernel=machine.path(config.vmcore.path).exists(),
+        command_line=machine.text("/proc/cmdline"),
+        memory_bytes=_memory_bytes(machine),
+        reserved_bytes=machine.number("/sys/kernel/kexec_crash_size"),
+        loaded=machine.flag("/sys/kernel/kexec_crash_loaded"),
+        forbidden=machine.flag("/proc/sys/kernel/kexec_load_disabled"),
+        load_result=_load_result(machine),
+        mount=_mount(machine, mountpoint),
+        space=machine.space(mountpoint),
+        makedumpfile=_makedumpfile(config.dump.makedumpfile),
+        last_crash=find_last_crash(machine, f"{mountpoint}/{config.dump.directory}"),
+        reboot_reason=machine.text_or_none(f"{config.reasons_directory}/reboot-reason") or None,
+    )
+
+
+def _memory_bytes(machine: MachineFiles) -> int | Unknown:
+    text = machine.text("/proc/meminfo")
+    if isinstance(text, Unknown):
+        return text
+    total = [line.split()[1] for line in text.splitlines() if line.startswith("MemTotal: ")]
+    if not total or not total[0].isdecimal():
+        return Unknown(source="/proc/meminfo", why="it has no MemTotal")
+    return int(total[0]) << 10
+
+
+def _load_result(machine: MachineFiles) -> LoadResult | None:
+    text = machine.text_or_none(LOAD_RESULT) or ""
+    said = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    boot = machine.text_or_none("/proc/sys/kernel/random/boot_id")
+    if "result" not in said or not boot or said.get("boot") != boot:
+        return None
+    return LoadResult(
+        result=said["result"],
+        cause=said.get("cause", ""),
+        kernel=said.get("kernel", ""),
+        command_line=said.get("command_line", ""),
+    )
+
+
+def _mount(machine: MachineFiles, mountpoint: str) -> Mount | Unknown | None:
+    try:
+        return find_mount(read_mounts(str(machine.path(MOUNTINFO))), mountpoint)
+    except KdumpError as error:
+        return Unknown(source=MOUNTINFO, why=str(error))
+
+
+def _makedumpfile(program: str) -> Capabilities | Unknown:
+    try:
+        done = subprocess.run(
+            version_argv(program),
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=_VERSION_S,
+            check=False,
+        )
+        return parse_version(done.stdout + done.stderr)
+    except OSError as error:
+        return unknown(program, error)
+    except subprocess.TimeoutExpired:
+        return Unknown(source=program, why="it hangs")
+    except KdumpError as error:
+        return Unknown(source=program, why=str(error))

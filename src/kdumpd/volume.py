@@ -1,0 +1,43 @@
+"""What is asked of the volume that takes dumps: to be mounted, of a right type, writable, with room."""
+
+from typing import Final, Literal
+
+from attrs import frozen
+
+from kdumpd import config
+from kdumpd.commit import Space
+from kdumpd.mounts import Mount
+
+LEAST_DUMP_BYTES: Final = 1 << 20
+"""Less than this is no dump that any tool would open."""
+
+
+@frozen(kw_only=True)
+class Fault:
+    """Why a volume cannot be written: a stable code, and the words for it."""
+
+    code: Literal["not-mounted", "wrong-filesystem", "read-only"]
+    why: str
+
+
+def find_fault(mount: Mount | None, settings: config.Storage) -> Fault | None:
+    """Say what keeps a mount from taking dumps, as far as the mount table tells; None: nothing does."""
+    if mount is None:
+        return Fault(code="not-mounted", why=f"{settings.mountpoint} is not mounted")
+    if mount.filesystem not in settings.filesystems:
+        wanted = ", ".join(settings.filesystems)
+        why = f"{settings.mountpoint} is {mount.filesystem}, not one of {wanted}"
+        return Fault(code="wrong-filesystem", why=why)
+    if mount.read_only:
+        return Fault(code="read-only", why=f"{settings.mountpoint} is mounted read-only")
+    return None
+
+
+def floor_bytes(settings: config.Storage, space: Space) -> int:
+    """How much a dump must leave free: the setting, or the smaller of 4 GiB and a quarter of the volume.
+
+    Under 4096 MiB free, EVE's next boot empties the crash folder before anyone has read it.
+    """
+    if isinstance(settings.min_free_bytes, int):
+        return settings.min_free_bytes
+    return min(4 << 30, space.total_bytes // 4)

@@ -1,5 +1,6 @@
 """What a machine says of itself: gathered from a folder that stands for one."""
 
+import gzip
 import json
 import os
 import subprocess
@@ -49,8 +50,9 @@ def root(tmp_path: Path) -> Path:
 
 def furnish(root: Path) -> None:
     """Put down the files of an armed machine."""
-    files = {
+    files: dict[str, str | bytes] = {
         "proc/cmdline": "root=/dev/sda2 crashkernel=128M\n",
+        "proc/config.gz": gzip.compress(b"CONFIG_INIT_ON_FREE_DEFAULT_ON=y\n"),
         "proc/meminfo": "MemTotal:        4000000 kB\nMemFree:  1 kB\n",
         "proc/self/mountinfo": MOUNTINFO,
         "proc/sys/kernel/kexec_load_disabled": "1\n",
@@ -88,6 +90,7 @@ def test_gathers_the_facts_of_an_armed_machine(root: Path) -> None:
         xen_guest_type=None,
         in_capture_kernel=False,
         command_line="root=/dev/sda2 crashkernel=128M",
+        init_on_free_default=True,
         memory_bytes=4_000_000 << 10,
         reserved_bytes=128 * MIB,
         loaded=True,
@@ -149,6 +152,30 @@ def test_empty_machine_is_unknown_and_not_an_error(tmp_path: Path) -> None:
 def test_nonsense_is_unknown(root: Path, file: str, text: str, fact: str) -> None:
     put(root, file, text)
     assert isinstance(getattr(facts_of(root), fact), Unknown)
+
+
+BOOT_CONFIG = f"boot/config-{os.uname().release}"
+WITH, WITHOUT = b"a\nCONFIG_INIT_ON_FREE_DEFAULT_ON=y\n", b"a\n# CONFIG_INIT_ON_FREE_DEFAULT_ON is not set\n"
+
+
+@pytest.mark.parametrize(("text", "default"), [(WITH, True), (WITHOUT, False), (b"", False)])
+@pytest.mark.parametrize("file", ["proc/config.gz", BOOT_CONFIG])
+def test_kernels_configuration_tells_whether_it_clears_freed_memory(
+    root: Path, file: str, text: bytes, default: bool
+) -> None:
+    (root / "proc/config.gz").unlink()
+    put(root, file, gzip.compress(text) if file.endswith(".gz") else text)
+    assert facts_of(root).init_on_free_default is default
+
+
+@pytest.mark.parametrize("packed", [None, b"no gzip file"])
+def test_kernel_without_a_configuration(root: Path, packed: bytes | None) -> None:
+    (root / "proc/config.gz").unlink()
+    if packed:
+        put(root, "proc/config.gz", packed)
+    assert facts_of(root).init_on_free_default == Unknown(
+        source=f"/proc/config.gz and /{BOOT_CONFIG}", why="neither can be read"
+    )
 
 
 def test_xen_and_the_capture_kernel_are_recognised(root: Path) -> None:

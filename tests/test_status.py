@@ -97,6 +97,64 @@ def test_loaded_kernel_needs_no_further_explanation() -> None:
     assert with_facts(command_line="quiet").armed
 
 
+NO_CONFIG = Unknown(source="/proc/config.gz", why="not there")
+
+
+@pytest.mark.parametrize(
+    ("said", "default", "warned"),
+    [
+        ("", False, True),
+        ("", True, False),
+        ("", NO_CONFIG, True),
+        ("init_on_free=1", False, False),
+        ("init_on_free=on", False, False),
+        ("init_on_free=Y", NO_CONFIG, False),
+        ("init_on_free=0", True, True),
+        ("init_on_free=off", True, True),
+        ("init_on_free=0 init_on_free=1", False, False),
+        ("init_on_free=1 init_on_free=0", True, True),
+        ("-- init_on_free=1", False, True),
+    ],
+)
+def test_freed_memory_that_is_not_cleared_is_a_warning(
+    said: str, default: bool | Unknown, warned: bool
+) -> None:
+    judged = with_facts(command_line=f"quiet {said}", init_on_free_default=default)
+    assert judged.armed
+    assert warnings(judged) == (["freed-memory"] if warned else [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"command_line": "quiet"}, "a dump may hold freed memory, which is not cleared"),
+        (
+            {"command_line": "quiet", "init_on_free_default": NO_CONFIG},
+            "a dump may hold freed memory that was not cleared: /proc/config.gz: not there",
+        ),
+        (
+            {"command_line": Unknown(source="/proc/cmdline", why="not there")},
+            "a dump may hold freed memory that was not cleared: /proc/cmdline: not there",
+        ),
+    ],
+)
+def test_words_for_freed_memory(changes: dict[str, Any], text: str) -> None:
+    (warning,) = with_facts(**changes).warnings
+    assert (warning.text, warning.remedy) == (text, remedies.WARNINGS["freed-memory"])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"config": Config(dump=Dump(level=15))},
+        {"config": Config(dump=Dump(enabled=False))},
+        {"in_capture_kernel": True},
+    ],
+)
+def test_freed_memory_where_it_does_not_matter(changes: dict[str, Any]) -> None:
+    assert with_facts(command_line="quiet", **changes).warnings == ()
+
+
 def test_full_guest_of_xen_is_an_ordinary_machine() -> None:
     assert with_facts(xen_guest_type="HVM").armed
 

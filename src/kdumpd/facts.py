@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import zlib
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,9 @@ from kdumpd.mounts import MOUNTINFO, Mount, find_mount, read_mounts
 LOAD_RESULT: Final = "/run/kdumpd/load"
 
 _VERSION_S: Final = 10.0
+
+# A kernel's configuration is some 300 KB of text.
+_CONFIG_BYTES: Final = 4 << 20
 
 
 @frozen(kw_only=True)
@@ -48,6 +52,7 @@ class Facts:
         xen_guest_type: of a machine under Xen; ``PV`` and ``PVH`` are those whose kexec is Xen's.
         in_capture_kernel: whether there is a vmcore.
         command_line: of the running kernel.
+        init_on_free_default: whether it clears freed memory when its command line does not say.
         memory_bytes: what the kernel manages, without the reservation.
         reserved_bytes: for the capture kernel.
         loaded: whether there is a capture kernel.
@@ -65,6 +70,7 @@ class Facts:
     xen_guest_type: str | None
     in_capture_kernel: bool
     command_line: str | Unknown
+    init_on_free_default: bool | Unknown
     memory_bytes: int | Unknown
     reserved_bytes: int | Unknown
     loaded: bool | Unknown
@@ -89,6 +95,7 @@ def gather(config: Config, *, root: Path = Path("/")) -> Facts:
         xen_guest_type=machine.text_or_none("/sys/hypervisor/guest_type"),
         in_capture_kernel=machine.path(config.vmcore.path).exists(),
         command_line=machine.text("/proc/cmdline"),
+        init_on_free_default=_init_on_free_default(machine),
         memory_bytes=_memory_bytes(machine),
         reserved_bytes=machine.number("/sys/kernel/kexec_crash_size"),
         loaded=machine.flag("/sys/kernel/kexec_crash_loaded"),
@@ -100,6 +107,23 @@ def gather(config: Config, *, root: Path = Path("/")) -> Facts:
         last_crash=find_last_crash(machine, f"{mountpoint}/{config.dump.directory}"),
         reboot_reason=machine.text_or_none(f"{config.reasons_directory}/reboot-reason") or None,
     )
+
+
+def _init_on_free_default(machine: MachineFiles) -> bool | Unknown:
+    """Read it from the kernel's configuration; the boot message that tells it needs root and scrolls away."""
+    path = f"/boot/config-{os.uname().release}"
+    packed = machine.data("/proc/config.gz", _CONFIG_BYTES)
+    text = machine.data(path, _CONFIG_BYTES) if isinstance(packed, Unknown) else _unpack(packed)
+    if text is None or isinstance(text, Unknown):
+        return Unknown(source=f"/proc/config.gz and {path}", why="neither can be read")
+    return b"CONFIG_INIT_ON_FREE_DEFAULT_ON=y" in text.splitlines()
+
+
+def _unpack(data: bytes) -> bytes | None:
+    try:
+        return zlib.decompressobj(wbits=zlib.MAX_WBITS | 16).decompress(data, _CONFIG_BYTES)
+    except zlib.error:
+        return None
 
 
 def _memory_bytes(machine: MachineFiles) -> int | Unknown:

@@ -26,5 +26,6 @@ WARNINGS: Final = {
     "reservation-small": f"use {RESERVATION}",
     "little-space": "free space there: a dump that does not fit is cut short",
     "compression": "set dump.compression to one that is built in, or to auto",
+    "freed-memory": "boot with init_on_free=1; what it costs is in docs/operating.md",
     "crashes-unknown": "run `kdumpd status` as root; it must be a folder",
 }

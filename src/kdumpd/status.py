@@ -12,7 +12,7 @@ from attrs import frozen
 from kdumpd.config import Config
 from kdumpd.facts import LOAD_RESULT, Facts, gather
 from kdumpd.machinefiles import Unknown
-from kdumpd.makedumpfile import choose_compression
+from kdumpd.makedumpfile import FREE_PAGES, choose_compression
 from kdumpd.remedies import REASONS, WARNINGS
 from kdumpd.volume import LEAST_DUMP_BYTES, find_fault, floor_bytes
 
@@ -58,6 +58,7 @@ def assess(facts: Facts) -> Status:
         _reservation_small(facts),
         _little_space(facts),
         _other_compression(facts),
+        _freed_memory(facts),
         _crashes_unknown(facts),
     ]
     return Status(
@@ -102,7 +103,7 @@ def _not_reserved(facts: Facts) -> Finding | None:
         return None
     if isinstance(facts.command_line, Unknown):
         return _reason("unknown", facts.command_line)
-    wanted = _crashkernel(facts.command_line)
+    wanted = " ".join(_parameters(facts.command_line, "crashkernel="))
     if not wanted:
         return _reason("no-crashkernel", "no crashkernel= on the kernel command line")
     if isinstance(facts.reserved_bytes, Unknown):
@@ -112,9 +113,9 @@ def _not_reserved(facts: Facts) -> Finding | None:
     return None
 
 
-def _crashkernel(command_line: str) -> str:
+def _parameters(command_line: str, start: str) -> list[str]:
     words = command_line.partition(" -- ")[0].split()
-    return " ".join(word for word in words if word.startswith("crashkernel="))
+    return [word for word in words if word.startswith(start)]
 
 
 def _not_loaded(facts: Facts) -> Finding | None:
@@ -195,6 +196,27 @@ def _other_compression(facts: Facts) -> Finding | None:
         return None
     _, warning = choose_compression(facts.config.dump.compression, facts.makedumpfile)
     return _warning("compression", warning) if warning else None
+
+
+def _freed_memory(facts: Facts) -> Finding | None:
+    """Pages that were freed last lie on the kernel's per-CPU lists, and no makedumpfile excludes those."""
+    wanted = facts.config.dump.enabled and facts.config.dump.level & FREE_PAGES
+    if not wanted or _unsupported(facts):
+        return None
+    clears = _clears_freed_memory(facts)
+    if isinstance(clears, Unknown):
+        return _warning("freed-memory", f"a dump may hold freed memory that was not cleared: {clears}")
+    return None if clears else _warning("freed-memory", "a dump may hold freed memory, which is not cleared")
+
+
+def _clears_freed_memory(facts: Facts) -> bool | Unknown:
+    if isinstance(facts.command_line, Unknown):
+        return facts.command_line
+    said = _parameters(facts.command_line, "init_on_free=")
+    if not said:
+        return facts.init_on_free_default
+    # Of several the last counts, and these are yes to the kernel (lib/kstrtox.c, kstrtobool()).
+    return said[-1].partition("=")[2].lower().startswith(("1", "y", "t", "on"))
 
 
 def _crashes_unknown(facts: Facts) -> Finding | None:

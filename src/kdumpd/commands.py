@@ -1,8 +1,9 @@
 """What the commands for a person do: list, show, prune, export, analyze. They return the text to print."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
 from kdumpd import archive, bundle, listing
 from kdumpd.commit import Folder, trouble
@@ -127,3 +128,13 @@ def _seen(crash: Crash) -> list[str]:
         for other in read_folder(folder)
         if fingerprint and other.record.fingerprint == fingerprint
     ]
+
+
+COMMANDS: Final[Mapping[str, Callable[..., str | None]]] = {
+    "list": list_crashes,
+    "show": show,
+    "prune": prune,
+    "export": export,
+    "analyze": analyze,
+}
+"""Each command by its name; its parameters are the options in ``arguments``."""

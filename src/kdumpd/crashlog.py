@@ -49,9 +49,10 @@ async def read_log(machine: Machine, *, program: str, vmcore: str) -> CrashLog:
 
 
 async def _with_makedumpfile(machine: Machine, program: str, vmcore: str, memory: int) -> str:
-    # It writes to a file that it opens by name, and its messages to standard output.
-    target = f"/proc/{os.getpid()}/fd/{memory}"
-    finished = await run(machine.spawn, makedumpfile.log_argv(program, vmcore, target))
+    # It writes to a file that it opens by name, and its messages to standard output. Its own number and ours
+    # may be others in /proc, where that shows another pid namespace; "self" is right everywhere.
+    argv = makedumpfile.log_argv(program, vmcore, f"/proc/self/fd/{memory}")
+    finished = await run(machine.spawn, argv, pass_fds=[memory])
     if finished.code != 0:
         raise DumpError(f"{program} --dump-dmesg {finished.why()}")
     return program

@@ -86,13 +86,13 @@ class Machine:
         """The VMCOREINFO note of the crashed kernel. Blocking."""
         return read_vmcoreinfo(path)
 
-    async def spawn(self, argv: Sequence[str], *, stdout: int) -> Child:
-        """Start a program; its standard error is a pipe.
+    async def spawn(self, argv: Sequence[str], *, stdout: int, pass_fds: Sequence[int] = ()) -> Child:
+        """Start a program; its standard error is a pipe, and it gets ``pass_fds`` with the same numbers.
 
         Raises:
             DumpError: it is missing or cannot be executed.
         """
-        return await open_child(argv, stdout=stdout)
+        return await open_child(argv, stdout=stdout, pass_fds=pass_fds)
 
     def splice(self, source: int, target: int, size_bytes: int, offset: int) -> int:
         """Move bytes from a pipe into a file on storage. Blocking; see ``flattened.splice_bytes``."""

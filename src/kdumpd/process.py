@@ -8,6 +8,7 @@ reboot does not wait for it.
 import contextlib
 import fcntl
 import os
+import re
 import resource
 import subprocess
 from collections.abc import AsyncIterator, Sequence
@@ -51,22 +52,26 @@ class Child(Protocol):
 class Spawn(Protocol):
     """Starts a program; ``Machine.spawn``."""
 
-    async def __call__(self, argv: Sequence[str], *, stdout: int) -> Child:
-        """Start it with its standard output on this descriptor."""
+    async def __call__(self, argv: Sequence[str], *, stdout: int, pass_fds: Sequence[int] = ()) -> Child:
+        """Start it with its standard output on this descriptor, and these others open as well."""
 
 
-async def open_child(argv: Sequence[str], *, stdout: int) -> Child:
+async def open_child(argv: Sequence[str], *, stdout: int, pass_fds: Sequence[int] = ()) -> Child:
     """Start a program with its standard output on a descriptor and its standard error on a pipe.
 
-    The child is the first choice of the OOM killer, which must spare the supervisor and the log; and
-    what it writes into a memory file is limited.
+    Of our other descriptors it gets those in ``pass_fds``, with the same numbers. It is the first
+    choice of the OOM killer, which must spare supervisor and log. Its writes into a memory file are limited.
 
     Raises:
         DumpError: the program is missing or cannot be executed.
     """
     try:
         child = await trio.lowlevel.open_process(
-            list(argv), stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            pass_fds=pass_fds,
         )
     except FileNotFoundError as error:
         raise DumpError(f"{argv[0]} not found") from error
@@ -79,7 +84,19 @@ async def open_child(argv: Sequence[str], *, stdout: int) -> Child:
 def _restrain(pid: int) -> None:
     with contextlib.suppress(OSError):
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (OUTPUT_BYTES, OUTPUT_BYTES))
-        Path(f"/proc/{pid}/oom_score_adj").write_text("500")
+        Path(f"/proc/{_number_in_proc(pid)}/oom_score_adj").write_text("500")
+
+
+def _number_in_proc(pid: int) -> str:
+    """The number that a child has in /proc, which may show another pid namespace than ours; 0 for none."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        # fs/pidfs.c (kernel/fork.c before 6.9), pidfd_show_fdinfo()
+        text = Path(f"/proc/self/fdinfo/{pidfd}").read_text()
+    finally:
+        os.close(pidfd)
+    found = re.search(r"^Pid:\t(\d+)$", text, re.MULTILINE)
+    return found[1] if found else "0"
 
 
 @asynccontextmanager
@@ -121,13 +138,16 @@ async def program_with_pipe(spawn: Spawn, argv: Sequence[str]) -> AsyncIterator[
         os.close(source)
 
 
-async def run(spawn: Spawn, argv: Sequence[str], *, stdout: int | None = None) -> "Finished":
+async def run(
+    spawn: Spawn, argv: Sequence[str], *, stdout: int | None = None, pass_fds: Sequence[int] = ()
+) -> "Finished":
     """Run a program to its end; the caller bounds it.
 
     Args:
         spawn: ``Machine.spawn``.
         argv: the program and its arguments.
         stdout: where its standard output goes; without it the last part is in ``messages``.
+        pass_fds: what else it gets, with the same numbers.
 
     Raises:
         DumpError: it cannot be started.
@@ -135,7 +155,8 @@ async def run(spawn: Spawn, argv: Sequence[str], *, stdout: int | None = None) -
     output = os.memfd_create("output", os.MFD_CLOEXEC)
     try:
         tail = Tail()
-        async with ended_on_exit(await spawn(argv, stdout=output if stdout is None else stdout)) as child:
+        started = await spawn(argv, stdout=output if stdout is None else stdout, pass_fds=pass_fds)
+        async with ended_on_exit(started) as child:
             assert child.stderr is not None
             while chunk := await child.stderr.receive_some(CHUNK_BYTES):
                 tail.add(chunk)

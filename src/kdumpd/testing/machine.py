@@ -245,8 +245,10 @@ class SimulatedMachine(Machine):
             raise FormatError(f"{path}: no VMCOREINFO note")
         return parse_vmcoreinfo(self.vmcoreinfo_note)
 
-    async def spawn(self, argv: Sequence[str], *, stdout: int) -> SimulatedProcess:
-        """Start one of the programs.
+    async def spawn(
+        self, argv: Sequence[str], *, stdout: int, pass_fds: Sequence[int] = ()
+    ) -> SimulatedProcess:
+        """Start one of the programs; they share our process, and so have every descriptor.
 
         Raises:
             DumpError: there is none of that name.

@@ -28,6 +28,9 @@ _KOBJECT_UEVENT = 15  # NETLINK_KOBJECT_UEVENT, include/uapi/linux/netlink.h; th
 _KERNEL_GROUP = 1  # the kernel's own multicast group; udevd re-sends on group 2
 _MESSAGE_BYTES = 8192  # a uevent's path and its UEVENT_BUFFER_SIZE of 2048, with room to spare
 _RECOVERY_S = 0.1
+# What waits to be read lies in the kernel's memory, of which a capture kernel has little; libudev asks for
+# 128 MiB (sd-device/device-monitor.c). This is a hundred events or more; one lost costs no more than a tick.
+_BUFFER_BYTES = 128 << 10
 
 
 @frozen(kw_only=True)
@@ -88,13 +91,13 @@ class _Monitor(Protocol):
 class _UdevMonitor:
     """Events through libudev; the library's own filter lets only block devices through."""
 
-    def __init__(self, source: str, receive_buffer_bytes: int | None) -> None:
+    def __init__(self, source: str, receive_buffer_bytes: int) -> None:
         # Here and not above: it costs time and memory, and its import fails without libudev.
         import pyudev  # noqa: PLC0415
 
         self._monitor = pyudev.Monitor.from_netlink(pyudev.Context(), source=source)
         self._monitor.filter_by(_SUBSYSTEM)
-        if receive_buffer_bytes is not None:
+        with suppress(OSError):  # older versions ask for it in a way that takes a capability
             self._monitor.set_receive_buffer_size(receive_buffer_bytes)
         self._monitor.start()
 
@@ -114,11 +117,10 @@ class _UdevMonitor:
 class _NetlinkMonitor:
     """Events straight from the kernel."""
 
-    def __init__(self, receive_buffer_bytes: int | None) -> None:
+    def __init__(self, receive_buffer_bytes: int) -> None:
         kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         self._socket = socket.socket(socket.AF_NETLINK, kind, _KOBJECT_UEVENT)
-        if receive_buffer_bytes is not None:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
         self._socket.bind((0, _KERNEL_GROUP))
 
     def fileno(self) -> int:
@@ -141,9 +143,7 @@ def _is_block_event(message: bytes) -> bool:
     return False
 
 
-def _open(
-    source: Source | None, control: Path, receive_buffer_bytes: int | None
-) -> tuple[str, _Monitor | None]:
+def _open(source: Source | None, control: Path, receive_buffer_bytes: int) -> tuple[str, _Monitor | None]:
     """Open the first source that can be opened, and tell which."""
     best: Source = "udev" if control.exists() else "kernel"
     for name in (source,) if source else (best, "netlink"):
@@ -160,7 +160,7 @@ async def watch_devices(
     *,
     source: Source | None = None,
     control: Path = UDEV_CONTROL,
-    receive_buffer_bytes: int | None = None,
+    receive_buffer_bytes: int = _BUFFER_BYTES,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
     """Call ``tick`` after each change of a block device; made for ``nursery.start``.
@@ -173,7 +173,7 @@ async def watch_devices(
         tick: must not wait.
         source: the only source to try. By default ``udev`` if udevd runs, else ``kernel``; else ``netlink``.
         control: udevd's control socket: there while it runs. Without udevd, source ``udev`` would be silent.
-        receive_buffer_bytes: of the socket; by default what the system gives.
+        receive_buffer_bytes: of the socket: how much the kernel keeps of what was not read yet, doubled.
         task_status: given by ``nursery.start``.
     """
     # In a thread: pyudev's import reads the disk and runs ldconfig, and nothing else shall wait for these.

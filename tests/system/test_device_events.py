@@ -1,6 +1,5 @@
 """Events of a real loop device, by each source: with udevd and without, lost on purpose, udevd killed."""
 
-import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -13,11 +12,12 @@ import trio
 
 from kdumpd.uevents import Source, watch_devices
 
+from .netlink import uevent_sockets
+
 pytestmark = pytest.mark.system
 
 UDEVD = "/lib/systemd/systemd-udevd"
 NO_UDEVD = Path("/nonexistent")
-KOBJECT_UEVENT = "15"
 DEADLINE_S = 10
 QUIET_S = 0.3
 # Room for an event or two; the kernel raises it to its own minimum.
@@ -156,16 +156,6 @@ async def own_udevd() -> AsyncIterator[Program]:
         yield daemon
 
 
-def uevent_sockets() -> dict[int, int]:
-    """The sockets for device events that this process has open: inode, and how many messages it has lost."""
-    ours = set()
-    for fd in os.listdir("/proc/self/fd"):
-        with suppress(FileNotFoundError):  # the descriptor that lists them
-            ours.add(Path(f"/proc/self/fd/{fd}").stat().st_ino)
-    rows = [line.split() for line in Path("/proc/net/netlink").read_text().splitlines()[1:]]
-    return {int(row[9]): int(row[8]) for row in rows if row[1] == KOBJECT_UEVENT and int(row[9]) in ours}
-
-
 @pytest.mark.parametrize("source", [None, "netlink"])
 async def test_a_loop_device_is_seen_without_udevd(
     source: Source | None, tmp_path: Path, nursery: trio.Nursery
@@ -226,7 +216,7 @@ async def test_events_lost_to_an_overrun_are_one_tick_and_a_new_socket(
     (before,) = uevent_sockets()
     for _ in range(FLOOD):  # no checkpoint: the watcher cannot read meanwhile
         loop.change()
-    assert uevent_sockets()[before] > FLOOD / 2
+    assert uevent_sockets()[before].lost > FLOOD / 2
 
     flooded = trio.current_time()
     await ticks.next()
@@ -237,6 +227,19 @@ async def test_events_lost_to_an_overrun_are_one_tick_and_a_new_socket(
     loop.change()
     await ticks.next()
     assert list(uevent_sockets()) == [after]
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("source", ["kernel", "netlink"])
+async def test_a_flood_takes_little_of_the_kernels_memory(
+    source: Source, loop: Loop, nursery: trio.Nursery
+) -> None:
+    await nursery.start(partial(watch_devices, lambda: None, source=source))
+    for _ in range(5000):  # no checkpoint: the watcher cannot read meanwhile
+        loop.change()
+    (flooded,) = uevent_sockets().values()
+    assert flooded.lost > 0
+    assert flooded.waiting_bytes < 512 << 10
     nursery.cancel_scope.cancel()
 
 

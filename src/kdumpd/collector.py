@@ -26,6 +26,8 @@ _PROVISIONAL: Final = Verdict(state="none", why="the machine went down while the
 
 # A few KiB of notes are read: milliseconds.
 _VMCOREINFO_S: Final = 5.0
+# The worst log that could be made takes 0.17 s.
+_PANIC_S: Final = 10.0
 _PROGRESS_S: Final = 5.0
 
 
@@ -84,12 +86,19 @@ class Collector:
                 )
             for warning in self._evidence.log.warnings:
                 self.warn(warning)
-            self._evidence.panic = find_panic(self._evidence.log.data)
+            await self._find_panic()
         except trio.Cancelled:
             self._evidence.log = CrashLog(data=b"", tool=None, warnings=(self._why_cut(),))
             raise
         finally:
             self.log_read.set()
+
+    async def _find_panic(self) -> None:
+        """Look for the panic in a thread, between whose steps others have turns. A cancel waits for it."""
+        with trio.move_on_after(_PANIC_S, shield=True) as bound:
+            self._evidence.panic = await self._machine.in_thread(find_panic, self._evidence.log.data)
+        if bound.cancelled_caught:
+            self.warn(f"looking for the panic in the log took longer than {_PANIC_S:g} s")
 
     async def _read_vmcoreinfo(self) -> None:
         path = self._config.vmcore.path

@@ -15,6 +15,7 @@ from kdumpd.commit import Folder
 from kdumpd.errors import DumpError, FormatError, StorageError
 from kdumpd.machine import Machine, Tick
 from kdumpd.mounts import Mount, find_mount
+from kdumpd.panic import find_panic
 from kdumpd.testing.console import SimulatedConsole
 from kdumpd.testing.crash import DEFAULT_LOG, make_vmcoreinfo
 from kdumpd.testing.disk import SimulatedDisk, SimulatedFolder
@@ -209,7 +210,7 @@ class SimulatedMachine(Machine):
     async def in_thread(self, call: Callable[..., T], *args: object, **kwargs: object) -> T:
         """Run a call as a thread would, with the disk's delays; a cancel leaves it behind."""
         bound = partial(call, *args, **kwargs)
-        if call == self.vmcoreinfo:  # the one that reads memory and not the disk
+        if call in (self.vmcoreinfo, find_panic):  # those that read memory and not the disk
             await trio.lowlevel.checkpoint()
             return bound()
         return await self.disk.call(bound)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import attrs
 from tests.system.volume import Volume
-from tests.vm import recording
+from tests.vm import makedumpfile, recording
 
-from . import synthetic, whole
+from . import capture, synthetic, whole
 from .measure import Comparison
-from .stream import Case, compare_stream
+from .stream import OPTIONS, Case, compare_stream
 
 
 @attrs.frozen(kw_only=True)
@@ -30,19 +30,14 @@ class Figure:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="of each comparison (default: %(default)s)")
-    parser.add_argument("--makedumpfile", default="makedumpfile", help="the program to measure with")
-    parser.add_argument("--zstd", action="store_true", help="that makedumpfile has zstd: measure it too")
     parser.add_argument("--level", type=int, action="append", help="dump levels (default: 31 and 1)")
     parser.add_argument("--json", action="store_true", help="for programs")
     arguments = parser.parse_args()
-    vmcore = recording.vmcore()
     with (
         tempfile.TemporaryDirectory(prefix="kdumpd-bench-", dir="/var/tmp") as name,
         volume(Path(name)) as disk,
     ):
-        runner = whole.Runner(vmcore, disk.mountpoint, Path(name), arguments.makedumpfile)
-        comparisons = [*streams(vmcore, disk, arguments), *whole.against_eve_order(runner, arguments.rounds)]
-        figures = alone(runner, disk, arguments.rounds) + growth(vmcore, runner, Path(name), arguments)
+        comparisons, figures = measure(Path(name), disk, arguments.rounds, arguments.level or [31, 1])
     if arguments.json:
         print(json.dumps({"machine": machine(), **as_data(comparisons, figures)}, indent=2))
     else:
@@ -60,24 +55,39 @@ def volume(folder: Path) -> Iterator[Volume]:
         disk.remove()
 
 
-def streams(vmcore: Path, disk: Volume, arguments: argparse.Namespace) -> list[Comparison]:
-    """The stream against makedumpfile direct, at the default level and at one that keeps far more."""
-    compressions = ["none", "lzo", "zlib", *(["zstd"] if arguments.zstd else [])]
-    return [
+def measure(
+    folder: Path, disk: Volume, rounds: int, levels: list[int]
+) -> tuple[list[Comparison], list[Figure]]:
+    """Everything, with files in `folder` and dumps on `disk`."""
+    vmcore, large = recording.vmcore(), folder / "large.vmcore"
+    synthetic.enlarge(vmcore, large, size_bytes=16 * synthetic.GIB)
+    # the default level and one that keeps far more, every compression; and once much more memory
+    cases = [(vmcore, level, compression) for level in levels for compression in OPTIONS]
+    program = with_every_compression(folder)
+    streams = [
         comparison
-        for level in arguments.level or (31, 1)
-        for compression in compressions
+        for of, level, compression in [*cases, (large, 31, "lzo")]
         for comparison in compare_stream(
             Case(
-                vmcore=vmcore,
-                folder=disk.mountpoint,
-                level=level,
-                compression=compression,
-                makedumpfile=arguments.makedumpfile,
+                vmcore=of, folder=disk.mountpoint, level=level, compression=compression, makedumpfile=program
             ),
-            arguments.rounds,
+            rounds,
         )
     ]
+    runner, larger = (whole.Runner(of, disk.mountpoint, folder) for of in (vmcore, large))
+    whole_runs = [*whole.against_eve_order(runner, rounds), *capture.against_eve_order(rounds)]
+    return [*streams, *whole_runs], [*alone(runner, disk, rounds), *memory(runner, larger)]
+
+
+def with_every_compression(folder: Path) -> str:
+    """The makedumpfile of kdumpd's image, which has zstd, as a program for this machine."""
+    libraries = makedumpfile.of("forky") / "lib"
+    loader = libraries / "ld-linux-x86-64.so.2"
+    program = folder / "makedumpfile"
+    command = f'exec {loader} --library-path {libraries} {libraries}/makedumpfile "$@"'
+    program.write_text(f"#!/bin/sh\n{command}\n")
+    program.chmod(0o755)
+    return str(program)
 
 
 def alone(runner: whole.Runner, disk: Volume, rounds: int) -> list[Figure]:
@@ -100,12 +110,9 @@ def alone(runner: whole.Runner, disk: Volume, rounds: int) -> list[Figure]:
     ]
 
 
-def growth(vmcore: Path, runner: whole.Runner, folder: Path, arguments: argparse.Namespace) -> list[Figure]:
+def memory(runner: whole.Runner, large: whole.Runner) -> list[Figure]:
     """Peak memory of the kdumpd process as recorded, and what 16 GiB of vmcore add to 2."""
-    large = folder / "large.vmcore"
-    synthetic.enlarge(vmcore, large, size_bytes=16 * synthetic.GIB)
-    small_mib = whole.peak_mib(runner, 2)
-    large_mib = whole.peak_mib(whole.Runner(large, runner.persist, folder, arguments.makedumpfile), 1)
+    small_mib, large_mib = whole.peak_mib(runner, 2), whole.peak_mib(large, 1)
     return [
         Figure(name="peak memory of the kdumpd process", value=small_mib, unit="MiB", bar=32),
         Figure(name="more of it with 16 GiB of vmcore", value=large_mib - small_mib, unit="MiB", bar=2),

@@ -31,6 +31,12 @@ class Case:
     compression: str
     makedumpfile: str
 
+    @property
+    def name(self) -> str:
+        """For a table's row."""
+        gib = round(self.vmcore.stat().st_size / (1 << 30))
+        return f"{gib} GiB, level {self.level}, {self.compression}"
+
 
 def compare_stream(case: Case, rounds: int) -> list[Comparison]:
     """Wall and CPU time of all processes, in turn."""
@@ -50,7 +56,7 @@ async def _compare(case: Case, rounds: int) -> list[Comparison]:
         cpus.append((between[1] - start[1], end[1] - between[1]))
     return [
         compare(
-            f"stream / direct, {kind}, level {case.level}, {case.compression}",
+            f"stream / direct, {kind}, {case.name}",
             first="kdumpd's stream",
             second="makedumpfile direct",
             unit="s",

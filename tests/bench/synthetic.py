@@ -1,6 +1,5 @@
 """A vmcore of any size: a recorded one, and after it as much zeroed memory, sparse, as is asked for."""
 
-import shutil
 import struct
 import subprocess
 from pathlib import Path
@@ -31,8 +30,3 @@ def enlarge(vmcore: Path, target: Path, *, size_bytes: int) -> None:
             file.seek(place)
             file.write(_PROGRAM_HEADER.pack(*last))
             file.truncate(last[2] + last[5])
-
-
-def sparse_copy_fits(folder: Path) -> bool:
-    """Whether there is room for one."""
-    return shutil.disk_usage(folder).free > 4 * GIB

@@ -425,13 +425,66 @@ async def test_too_little_room_for_any_dump(machine: SimulatedMachine, autojump_
     assert reason(machine) == f"{LOG_ONLY} (no kdump: {why})\n"
 
 
-async def test_a_crash_loop_skips_the_dump(machine: SimulatedMachine, autojump_clock: MockClock) -> None:
+def leave_dumps(machine: SimulatedMachine, *stamps: str) -> list[str]:
+    """Leave older dumps in the crash folder; returns their names."""
     folder = machine.files() / "kcrashes"
     folder.mkdir()
-    for minute in (10, 20, 30):
-        (folder / f"kdump-20261123T01{minute}00Z.dump").write_text("old")
+    names = [f"kdump-{stamp}.dump" for stamp in stamps]
+    for name in names:
+        (folder / name).write_text("old")
+    return names
+
+
+FIVE_LATELY = [f"20261123T01{minute}00Z" for minute in (10, 15, 20, 25, 30)]
+FIVE_LONG_AGO = [f"2025010{day}T000000Z" for day in range(1, 6)]
+
+
+async def test_a_crash_loop_skips_the_dump(machine: SimulatedMachine, autojump_clock: MockClock) -> None:
+    leave_dumps(machine, *FIVE_LATELY[-3:])
     await collect(machine)
     assert reason(machine) == f"{LOG_ONLY} (no kdump: crash loop: 3 dumps within 3600 s)\n"
+
+
+async def test_a_crash_loop_costs_no_older_dump(machine: SimulatedMachine, autojump_clock: MockClock) -> None:
+    left = leave_dumps(machine, *FIVE_LATELY)
+    await collect(machine)
+    assert crash_files(machine) == [RECORD, LOG, *left]
+
+
+async def test_no_dump_wanted_costs_no_older_dump(
+    machine: SimulatedMachine, autojump_clock: MockClock
+) -> None:
+    left = leave_dumps(machine, *FIVE_LONG_AGO)
+    await collect(machine, dump={"enabled": False})
+    assert crash_files(machine) == [RECORD, LOG, *left]
+
+
+async def test_no_log_costs_no_older_log(machine: SimulatedMachine, autojump_clock: MockClock) -> None:
+    folder = machine.files() / "kcrashes"
+    folder.mkdir()
+    logs = [f"dmesg-{stamp}.log" for stamp in FIVE_LONG_AGO]
+    for name in logs:
+        (folder / name).write_text("old")
+    machine.log = b""
+    await collect(machine)
+    assert crash_files(machine) == [RECORD, *logs, DUMP]
+
+
+async def test_a_run_cut_short_before_its_dump_costs_no_older_dump(
+    machine: SimulatedMachine, autojump_clock: MockClock
+) -> None:
+    left = leave_dumps(machine, *FIVE_LONG_AGO)
+    machine.makedumpfile.fail("log", "stall")
+    await collect(machine, budget={"total_s": 5})
+    assert crash_files(machine) == [RECORD, *left]
+
+
+async def test_a_dump_takes_the_place_of_the_oldest(
+    machine: SimulatedMachine, autojump_clock: MockClock
+) -> None:
+    left = leave_dumps(machine, *FIVE_LONG_AGO)
+    await collect(machine)
+    assert crash_files(machine) == [RECORD, LOG, *left[1:], DUMP]
 
 
 # Privacy

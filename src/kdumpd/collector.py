@@ -129,25 +129,25 @@ class Collector:
     async def save(self, storage: Storage) -> None:
         """Put everything on storage: the log, a provisional verdict, the dump."""
         crashes = self.crashes = CrashFolder(storage, self._config, self._machine)
-        why_no_dump = await self._put_log(crashes)
+        why_no_dump = await self._put_log(crashes, dump_follows=self._evidence.dump_wanted)
         self._evidence.dump = Verdict(state="none", why=why_no_dump) if why_no_dump else _PROVISIONAL
         await self._commit(crashes)
         if why_no_dump is None and self._evidence.dump_wanted:
             await self._take_dump(crashes)
 
-    async def _put_log(self, crashes: CrashFolder) -> str | None:
+    async def _put_log(self, crashes: CrashFolder, *, dump_follows: bool) -> str | None:
         """Open the crash folder and put the log there; returns why there can be no dump, or None."""
-        why_no_dump = await self._open(crashes)
+        why_no_dump = await self._open(crashes, dump_follows=dump_follows)
         await self._save_log(crashes)
         self._log_was_put = True
         return why_no_dump
 
-    async def _open(self, crashes: CrashFolder) -> str | None:
+    async def _open(self, crashes: CrashFolder, *, dump_follows: bool) -> str | None:
         """Open the crash folder; returns why there can be no dump, or None."""
-        evidence, loop = self._evidence, self._config.crash_loop
+        evidence = self._evidence
         with evidence.phase("room"):
             try:
-                arrived = await crashes.open(evidence)
+                arrived = await crashes.open(evidence, dump_follows=dump_follows)
             except StorageError as error:
                 self.warn(str(error))
                 return str(error)
@@ -156,9 +156,7 @@ class Collector:
             self.warn(warning)
         if arrived.left_over:
             self.warn(f"an earlier run was cut off; removed {', '.join(arrived.left_over)}")
-        if 0 < loop.dumps <= arrived.recent_dumps:
-            return f"crash loop: {arrived.recent_dumps} dumps within {loop.window_s:g} s"
-        return None
+        return arrived.crash_loop
 
     async def _save_log(self, crashes: CrashFolder) -> None:
         evidence, name = self._evidence, f"dmesg-{self._evidence.stamp}.log"
@@ -230,7 +228,7 @@ class Collector:
         if self.crashes is None:
             return
         if not self._log_was_put:
-            await self._put_log(self.crashes)
+            await self._put_log(self.crashes, dump_follows=False)
         await self._commit(self.crashes)
         await self._write_record(self.crashes)
 

@@ -40,12 +40,20 @@ _CLOCK_SET_S: Final = 10**9
 
 @frozen(kw_only=True)
 class Arrived:
-    """What was found and done when the crash folder was opened."""
+    """What was found and done when the crash folder was opened.
+
+    Attributes:
+        stamp: the time part of this crash's names.
+        removed: artefacts that went, to make room.
+        left_over: what an interrupted run had left, which went too.
+        crash_loop: why this crash gets no dump: there were several just now; None: it may have one.
+        warnings: what was wrong and ended nothing.
+    """
 
     stamp: str
     removed: tuple[str, ...]
     left_over: tuple[str, ...]
-    recent_dumps: int
+    crash_loop: str | None
     warnings: tuple[str, ...]
 
 
@@ -73,14 +81,18 @@ class CrashFolder:
         self._stack_written = False
         self._turn_s = min(_TURN_S, config.budget.grace_s)
 
-    async def open(self, evidence: Evidence) -> Arrived:
+    async def open(self, evidence: Evidence, *, dump_follows: bool) -> Arrived:
         """Open the folder, clear what an interrupted run left, and make room for this crash; only once.
+
+        Args:
+            evidence: what will be put down.
+            dump_follows: whether a dump will be, too, unless there is a crash loop.
 
         Raises:
             StorageError: it cannot be opened or cleared.
         """
-        stack_bytes = min(len(evidence.log.data), STACK_BYTES)
-        return await self._turn(self._open, evidence.crash_time_s, stack_bytes + _REASONS_BYTES)
+        log_bytes = len(evidence.log.data)
+        return await self._turn(self._open, evidence.crash_time_s, log_bytes, dump_follows)
 
     async def write(self, name: str, data: bytes) -> None:
         """Put one file down, durably.
@@ -136,24 +148,28 @@ class CrashFolder:
         self._storage.folder.reserve(_RESERVE_BYTES)
         return self._storage.folder.space()
 
-    def _open(self, crash_time_s: int, reasons_bytes: int) -> Arrived:
+    def _open(self, crash_time_s: int, log_bytes: int, dump_follows: bool) -> Arrived:
         if self._arrived is None:
             folder = self._storage.folder.subfolder(self._config.dump.directory)
             try:
-                self._arrived = self._make_room(folder, crash_time_s)
+                self._arrived = self._make_room(folder, crash_time_s, log=log_bytes > 0, dump=dump_follows)
                 # The log file comes first, and it must not take the reasons' room: they have the log in them.
-                self._storage.folder.reserve(reasons_bytes)
+                self._storage.folder.reserve(min(log_bytes, STACK_BYTES) + _REASONS_BYTES)
             except OSError:
                 folder.close()
                 raise
             self.folder = folder
         return self._arrived
 
-    def _make_room(self, folder: Folder, crash_time_s: int) -> Arrived:
+    def _make_room(self, folder: Folder, crash_time_s: int, *, log: bool, dump: bool) -> Arrived:
+        """Clear left-overs, and remove the oldest dump and log where one more of its kind is to come."""
         warnings = self._open_reasons()
         left_over = self._reasons.clear_temporaries() + folder.clear_temporaries()
         names = [entry.name for entry in folder.entries()]
-        removed = surplus(names, dumps=self._config.retention.dumps - 1, logs=self._config.retention.logs - 1)
+        crash_loop = self._crash_loop(names, crash_time_s) if dump else None
+        new_dumps, new_logs = int(dump and crash_loop is None), int(log)
+        keep = self._config.retention
+        removed = surplus(names, dumps=keep.dumps - new_dumps, logs=keep.logs - new_logs)
         for name in removed:
             folder.remove(name)
         folder.sync()
@@ -161,7 +177,7 @@ class CrashFolder:
             stamp=free_stamp(crash_time_s, names),
             removed=tuple(removed),
             left_over=left_over,
-            recent_dumps=self._recent_dumps(names, crash_time_s),
+            crash_loop=crash_loop,
             warnings=warnings,
         )
 
@@ -175,15 +191,14 @@ class CrashFolder:
             return (f"{error}: the reasons go to {self._storage.folder.path}",)
         return ()
 
-    def _recent_dumps(self, names: list[str], crash_time_s: int) -> int:
-        if crash_time_s < _CLOCK_SET_S:
-            return 0
-        since = crash_time_s - self._config.crash_loop.window_s
-        return sum(
-            1
-            for artefact in find_artefacts(names)
-            if artefact.kind == "dump" and since <= artefact.order[0] <= crash_time_s
-        )
+    def _crash_loop(self, names: list[str], crash_time_s: int) -> str | None:
+        """Say that there were too many dumps lately for another one, or None."""
+        loop = self._config.crash_loop
+        times_s = [artefact.order[0] for artefact in find_artefacts(names) if artefact.kind == "dump"]
+        recent = sum(crash_time_s - loop.window_s <= time_s <= crash_time_s for time_s in times_s)
+        if crash_time_s < _CLOCK_SET_S or not 0 < loop.dumps <= recent:
+            return None
+        return f"crash loop: {recent} dumps within {loop.window_s:g} s"
 
     async def _turn(self, call: Callable[..., T], *args: object) -> T:
         if self._hangs:

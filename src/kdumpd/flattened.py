@@ -5,6 +5,7 @@ that many bytes of data; offset -1 ends it. Placing every record gives the very 
 would have written (makedumpfile's IMPLEMENTATION document, "The flattened format").
 """
 
+import contextlib
 import os
 import select
 import struct
@@ -28,6 +29,10 @@ MAX_FILE_BYTES: Final = 1 << 44
 
 # One turn in a worker thread ends after so much, so that a cancel or a budget is never far.
 _TURN_BYTES: Final = 8 << 20
+
+# So much is written before the kernel is told to begin with it: what waits to be written fills the capture
+# kernel's memory, and makes the last fsync long (docs/benchmarks.md).
+_BEHIND_BYTES: Final = 8 << 20
 
 
 @frozen(kw_only=True)
@@ -82,6 +87,13 @@ def splice_bytes(source: int, target: int, size_bytes: int, offset: int) -> int:
     return os.splice(source, target, size_bytes, offset_dst=offset)
 
 
+def write_behind(target: int) -> None:
+    """Have the kernel begin to write what a file's cache holds, and let go of what is written."""
+    # Where a file system can't, nothing is lost: fsync comes anyway.
+    with contextlib.suppress(OSError):
+        os.posix_fadvise(target, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 class Placer:
     """Moves a flattened stream from a pipe to a file, a turn at a time.
 
@@ -110,6 +122,7 @@ class Placer:
         self._wanted = HEADER_BYTES
         self._offset = 0
         self._left = 0
+        self._behind_bytes = 0
         self._readable = select.poll()
         self._readable.register(source, select.POLLIN)
 
@@ -152,6 +165,10 @@ class Placer:
         self._left -= moved
         self.placed_bytes += moved
         self.end_bytes = max(self.end_bytes, self._offset)
+        self._behind_bytes += moved
+        if self._behind_bytes >= _BEHIND_BYTES and self._target >= 0:
+            self._behind_bytes = 0
+            write_behind(self._target)
 
     def _read_head(self) -> None:
         data = os.read(self._source, self._wanted - len(self._pending))

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import drgn
 import pytest
+import trio
 
+from kdumpd import place_stream
 from kdumpd.diskdump import check
 
 from .crash import Crash
@@ -39,6 +41,27 @@ def test_the_placed_file_is_the_one_that_makedumpfile_writes(crash: Crash, compr
     crash.run()
     crash.assert_collected("dump")
     subprocess.run(["cmp", crash.dump, write_directly(crash, compression)], check=True)
+
+
+def test_a_dump_is_written_to_disk_while_it_grows(crash: Crash) -> None:
+    """What waits for the disk would fill a capture kernel's memory."""
+    crash.mount()
+    dump = crash.persist / "dump"
+    command = ["makedumpfile", "-F", "-d", "31", str(crash.recorded.vmcore)]
+    with (
+        dump.open("w+b") as file,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process,
+    ):
+        assert process.stdout is not None
+        placed_bytes = trio.run(place_stream, process.stdout.fileno(), file.fileno())
+    assert placed_bytes > 64 << 20
+    assert cached_bytes(dump) < placed_bytes // 2
+
+
+def cached_bytes(file: Path) -> int:
+    """How much of a file is in the page cache."""
+    command = ["fincore", "--bytes", "--noheadings", "--output", "RES", file]
+    return int(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
 @pytest.mark.parametrize("percent", [90, 50, 10])

@@ -60,7 +60,7 @@ def test_a_dump_is_written_to_disk_while_it_grows(crash: Crash) -> None:
 
 def cached_bytes(file: Path) -> int:
     """How much of a file is in the page cache."""
-    command = ["fincore", "--bytes", "--noheadings", "--output", "RES", file]
+    command = ["fincore", "--bytes", "--noheadings", "--output", "RES", str(file)]
     return int(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 

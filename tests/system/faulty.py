@@ -40,6 +40,7 @@ class FaultyFile:
         patches: bytes that are there instead, by offset.
         dead: every read and write gives EIO.
         read_only: every write gives EIO.
+        lose_write_bytes: the next write of at least so many bytes gives EIO, and no other one; 0 is none.
         asked: where reads began, of which nothing is in the page cache.
     """
 
@@ -50,6 +51,7 @@ class FaultyFile:
         self.patches: dict[int, bytes] = {}
         self.dead = False
         self.read_only = False
+        self.lose_write_bytes = 0
         self.asked: list[int] = []
         self._source = os.open(source, os.O_RDWR if writable else os.O_RDONLY)
         self.size_bytes = os.fstat(self._source).st_size
@@ -138,6 +140,9 @@ class FaultyFile:
         _, offset, size = _READ_WRITE.unpack_from(body)
         if self.dead or self.read_only:
             raise OSError(errno.EIO, "no writing")
+        if 0 < self.lose_write_bytes <= size:
+            self.lose_write_bytes = 0
+            raise OSError(errno.EIO, "lost")
         written = os.pwrite(self._source, body[_READ_WRITE.size :][:size], offset)
         return struct.pack("<II", written, 0)
 

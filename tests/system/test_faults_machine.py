@@ -9,9 +9,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
 import pytest
 
-from .crash import Crash
+from .crash import Crash, Running
+from .netlink import uevent_sockets
 from .volume import MIB, command
 
 pytestmark = pytest.mark.system
@@ -227,23 +229,126 @@ def test_file_size_limit(crash: Crash) -> None:
     crash.assert_collected("part", "writing the dump failed: File too large")
 
 
-# Around it.
+# Device events.
+
+
+@attrs.frozen(kw_only=True)
+class Udevd:
+    """A udevd with a /run, /dev and network namespace of its own."""
+
+    process: subprocess.Popen[bytes]
+
+    @property
+    def beside(self) -> list[str]:
+        """What to put in front of a command so that it runs there."""
+        return ["nsenter", "--target", str(self.process.pid), "--mount", "--net"]
+
+
+@pytest.fixture
+def udevd() -> Iterator[Udevd]:
+    setup = (
+        "mount -t tmpfs run /run && mkdir /run/dev && cp -a /dev/null /dev/loop* /run/dev &&"
+        "mount --bind /run/dev /dev && echo there && exec /lib/systemd/systemd-udevd 2>/dev/null"
+    )
+    unshare = ["unshare", "--mount", "--net", "sh", "-c", setup]
+    with subprocess.Popen(unshare, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"there\n"
+        made = Udevd(process=process)
+        command(*made.beside, "sh", "-c", "until udevadm control --ping 2>/dev/null; do sleep 0.05; done")
+        yield made
+        process.kill()
+
+
+def no_udevd(*hidden: str) -> list[str]:
+    """What to put in front of a run so that there is no udevd, nor any file of these."""
+    cover = "for file in $0; do mount --bind /dev/null $(realpath $file) || exit; done"
+    setup = f'mount -t tmpfs run /run; {cover}; exec "$@"'
+    return ["unshare", "--mount", "sh", "-c", setup, " ".join(hidden)]
+
+
+def start_without_storage(crash: Crash, wrapper: list[str], source: str) -> Running:
+    """Start a run that is to see storage appear later, and wait until it listens to this source."""
+    crash.mount()
+    crash.volume.unmount()
+    crash.wrapper = wrapper
+    running = crash.start()
+    running.wait_for_line(f"(device events: {source})")
+    running.wait_for_line("is not mounted")
+    return running
+
+
+def mount_where_it_runs(crash: Crash, running: Running) -> None:
+    inside = ["nsenter", "--target", str(running.process.pid), "--mount"]
+    command(*inside, "mount", crash.volume.device, crash.persist)
+
+
+def overrun(crash: Crash, running: Running) -> None:
+    """Stop a run, and let it lose device events; it must open another socket when it goes on."""
+    pid = running.process.pid
+    (before,) = uevent_sockets(pid)
+    running.process.send_signal(signal.SIGSTOP)
+    event = Path("/sys/block", Path(crash.volume.device).name, "uevent")
+    for _ in range(1000):
+        event.write_text("change")
+    running.wait_for(lambda: uevent_sockets(pid)[before].lost > 0)
+    running.process.send_signal(signal.SIGCONT)
+    running.wait_for(lambda: bool(uevent_sockets(pid)) and before not in uevent_sockets(pid), within_s=4)
+
+
+@fault("events of udevd overrun", "stopped by SIGSTOP while 1000 events come; then storage appears")
+def test_overrun_of_udevd(crash: Crash, udevd: Udevd) -> None:
+    running = start_without_storage(crash, udevd.beside, "udev")
+    overrun(crash, running)
+    mount_where_it_runs(crash, running)
+    crash.finish(running, within_s=30)
+    crash.volume.mount()
+    crash.assert_collected("dump")
+
+
+@pytest.mark.parametrize(
+    ("source", "hidden"),
+    [
+        pytest.param("kernel", [], marks=fault("events of the kernel overrun", "the same without udevd")),
+        pytest.param(
+            "netlink",
+            ["/usr/lib/*/libudev.so.1"],
+            marks=fault("events of a plain socket overrun", "the same without udevd and libudev"),
+        ),
+    ],
+    ids=["kernel", "netlink"],
+)
+def test_overrun(crash: Crash, source: str, hidden: list[str]) -> None:
+    running = start_without_storage(crash, no_udevd(*hidden), source)
+    overrun(crash, running)
+    mount_where_it_runs(crash, running)
+    crash.finish(running)
+    crash.volume.mount()
+    crash.assert_collected("dump")
 
 
 @fault("udevd died", "its control socket is there, and no event ever comes")
 def test_udevd_died(crash: Crash) -> None:
-    crash.mount()
-    crash.volume.unmount()
     setup = 'mount -t tmpfs run /run && mkdir /run/udev && touch /run/udev/control && exec "$@"'
-    crash.wrapper = ["unshare", "--mount", "sh", "-c", setup, "sh"]
-    running = crash.start()
-    running.wait_for_line("is not mounted")
-    inside = ["nsenter", "--target", str(running.process.pid), "--mount"]
-    command(*inside, "mount", crash.volume.device, crash.persist)
-    ran = crash.finish(running)
+    running = start_without_storage(crash, ["unshare", "--mount", "sh", "-c", setup, "sh"], "udev")
+    mount_where_it_runs(crash, running)
+    crash.finish(running)
     crash.volume.mount()
-    assert "(device events: udev)" in ran.console
     crash.assert_collected("dump")
+
+
+@fault("udevd dies while a run waits", "SIGKILL to a real one that it listens to; then storage appears")
+def test_udevd_dies(crash: Crash, udevd: Udevd) -> None:
+    running = start_without_storage(crash, udevd.beside, "udev")
+    udevd.process.kill()
+    udevd.process.wait()
+    mount_where_it_runs(crash, running)
+    crash.finish(running)
+    crash.volume.mount()
+    crash.assert_collected("dump")
+
+
+# Around it.
 
 
 @fault("the panic timeout is unreadable", "`reboot.panic_timeout` names no file")
@@ -253,6 +358,16 @@ def test_panic_timeout_unreadable(crash: Crash) -> None:
     ran = crash.run()
     crash.assert_collected("dump")
     assert "restart at once by sysrq (/nonexistent/panic cannot be read)" in ran.console
+
+
+@fault("the panic timeout is no number", "`reboot.panic_timeout` names a file with other text")
+def test_panic_timeout_is_no_number(crash: Crash) -> None:
+    crash.mount()
+    (crash.folder / "panic").write_bytes(b"soon\xff\n" * 100)
+    crash.configure("reboot", panic_timeout=str(crash.folder / "panic"))
+    ran = crash.run()
+    crash.assert_collected("dump")
+    assert f"restart at once by sysrq ({crash.folder}/panic cannot be read)" in ran.console
 
 
 @fault("the watchdog cannot be opened", "`watchdog.device` names a folder")

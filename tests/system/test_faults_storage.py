@@ -452,6 +452,37 @@ def test_disk_broken_before(faulty_disk: FaultyFile, crash: Crash) -> None:
     crash.assert_true()
 
 
+@fault("one write is lost", "EIO for a single piece of the dump's data after 24 MiB, and never again")
+def test_one_write_is_lost(faulty_disk: FaultyFile, crash: Crash) -> None:
+    crash.mount()
+    crash.stand_in("pause_in_the_middle")
+    running = crash.start_to_the_middle()
+    faulty_disk.lose_write_bytes = 64 << 10  # what ext4 writes of its own is smaller
+    crash.go_on()
+    crash.finish(running)
+    assert faulty_disk.lose_write_bytes == 0
+    # what is half-written may stay under its temporary name, for the next run to remove
+    (crash.kcrashes / f".kdumpd-{crash.dump.name}.tmp").unlink(missing_ok=True)
+    crash.assert_collected("log", "the dump was written; finishing it failed: Input/output error")
+
+
+@fault("the disk cannot be read", "EIO on every read before the run, with nothing in the cache")
+def test_disk_unreadable_before(faulty_disk: FaultyFile, crash: Crash) -> None:
+    crash.mount()
+    crash.volume.unmount()
+    crash.volume.mount()
+    faulty_disk.path.open("rb").close()  # FUSE forgets what it has cached
+    faulty_disk.unreadable = range(faulty_disk.size_bytes)
+    crash.configure("storage", wait_s=2)
+    ran = crash.run()
+    assert ran.code == 1
+    assert f"{crash.persist} cannot be written: Input/output error (waited 2 s)" in ran.console
+    faulty_disk.unreadable = range(0)
+    crash.volume.recover()
+    assert crash.reason is None
+    crash.assert_true()
+
+
 # Earlier runs.
 
 

@@ -147,6 +147,18 @@ def test_a_changed_archive_is_unpacked_anew(tmp_path: Path) -> None:
     refused(path, "these symbols have build id")
 
 
+def test_the_four_that_were_used_last_are_kept(tmp_path: Path, cache: Path) -> None:
+    paths = [archive(tmp_path / f"{number}.tar", {"vmlinux": makeelf.kernel()}) for number in range(5)]
+    roots = [find(path).root for path in paths[:4]]
+    (cache / ".of-a-killed-run").mkdir()
+    for age_s, folder in enumerate([cache / ".of-a-killed-run", *reversed(roots)]):
+        os.utime(folder, (1000 - age_s, 1000 - age_s))
+    assert find(paths[0]).root == roots[0]
+    roots.append(find(paths[4]).root)
+    assert sorted(cache.iterdir()) == sorted([cache / ".of-a-killed-run", roots[0], roots[3], roots[4]])
+    assert find(paths[1]).vmlinux.exists()
+
+
 def test_a_wrong_vmlinux_is_named_with_both_ids(tmp_path: Path, cache: Path) -> None:
     why = f"these symbols have build id {OTHER_ID}, the kernel that crashed has {BUILD_ID}"
     path = tmp_path / "vmlinux"

@@ -30,6 +30,9 @@ from kdumpd.vmcore import parse_vmcoreinfo
 # What of an archive is of use: the kernel, its split DWARF, modules and their separate debug files.
 _WANTED: Final = (".dwo", ".ko", ".debug")
 
+# Of what was unpacked so many stay, those that were used last: a kernel's symbols are some 600 MB.
+_KEPT: Final = 4
+
 
 @frozen(kw_only=True)
 class Kernel:
@@ -195,18 +198,27 @@ def _unpacked(path: Path, kernel: Kernel, progress: Progress) -> Path:
     status = path.stat()
     name = hashlib.sha256(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()[:16]
     home = _cache()
-    if (home / name).is_dir():
-        return home / name
-    progress.step(f"looking into {path.name}")
-    with archive.reading(path) as tar:
-        _require_kernel(tar, path, kernel)
-    progress.step(f"unpacking {path.name}")
-    with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=home) as work:
+    if not (home / name).is_dir():
+        progress.step(f"looking into {path.name}")
         with archive.reading(path) as tar:
-            _unpack(tar, path, Path(work) / name, progress)
-        with contextlib.suppress(FileExistsError):
-            (Path(work) / name).rename(home / name)
+            _require_kernel(tar, path, kernel)
+        progress.step(f"unpacking {path.name}")
+        with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=home) as work:
+            with archive.reading(path) as tar:
+                _unpack(tar, path, Path(work) / name, progress)
+            with contextlib.suppress(FileExistsError):
+                (Path(work) / name).rename(home / name)
+    with contextlib.suppress(OSError):  # a cache that cannot be tidied serves all the same
+        os.utime(home / name)
+        _forget_oldest(home)
     return home / name
+
+
+def _forget_oldest(home: Path) -> None:
+    """Remove what was used longest ago; so goes in time what an unpacking that was killed left."""
+    newest_first = sorted(home.iterdir(), key=lambda folder: folder.stat().st_mtime_ns, reverse=True)
+    for folder in newest_first[_KEPT:]:
+        shutil.rmtree(folder)
 
 
 def _cache() -> Path:

@@ -1,9 +1,11 @@
 """kdumpd as EVE would have it: the root of its image on a disk of its own."""
 
+import shutil
 from pathlib import Path
 
 import attrs
 
+from . import cache
 from .command import run
 
 REPOSITORY = Path(__file__).parents[2]
@@ -21,4 +23,11 @@ def app() -> App:
     """kdumpd's image, built if its inputs have changed. Needs root."""
     lines = run(str(REPOSITORY / "scripts/image")).splitlines()
     files = {file.name: file for file in (Path(line.split()[0]) for line in lines)}
+    folder = files["kdumpd.squashfs"].parent
+    # the lock that scripts/image builds under
+    with cache.locked(cache.home() / "buildah.lock"):
+        cache.use(folder)
+        cache.forget_older(cache.kind(folder))
+        for unfinished in cache.home().glob(f"{cache.kind(folder)}-*.part"):
+            shutil.rmtree(unfinished)
     return App(disk=files["kdumpd.squashfs"], archive=files["kdumpd.oci.tar"])

@@ -1,7 +1,8 @@
 """What fails in the machine while the dump is written: it comes back each time, and the disk is true."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import attrs
@@ -11,7 +12,7 @@ from kdumpd import diskdump
 
 from . import disk
 from .disk import PersistDisk
-from .mounting import next_boot
+from .mounting import attached, e2fsck, mounted, next_boot
 from .scenario import GIB, MIB, Run, Scenario, crash
 
 pytestmark = pytest.mark.vm
@@ -37,6 +38,8 @@ PROVISIONAL = re.compile(
     r" \(no kdump: the machine went down while the dump was written\)\n"
 )
 
+Opened = Callable[[PersistDisk], AbstractContextManager[Path]]
+
 
 @attrs.frozen(kw_only=True)
 class Left:
@@ -48,14 +51,22 @@ class Left:
     crashes: dict[str, int]
 
     @classmethod
-    def on(cls, persist: PersistDisk) -> "Left":
-        with next_boot(persist) as root:
+    def on(cls, persist: PersistDisk, opened: Opened = next_boot) -> "Left":
+        with opened(persist) as root:
             return cls(
                 reason=text_of(root / "reboot-reason"),
                 boot_reason=text_of(root / "boot-reason"),
                 stack=text_of(root / "reboot-stack").encode(),
                 crashes={path.name: path.stat().st_size for path in root.glob("kcrashes/*")},
             )
+
+    def require_log(self) -> str:
+        """There is a verdict, whatever it says, and the log; returns the crash's stamp."""
+        collected = r"kernel panic, (?:kdump|dmesg) collected: /persist/kcrashes/\w+-(\w+)\..+\n"
+        verdict = re.fullmatch(collected, self.reason)
+        assert verdict, self
+        assert f"dmesg-{verdict[1]}.log" in self.crashes
+        return verdict[1]
 
     def require_provisional(self) -> str:
         """The verdict is the provisional one and all that it says is there; returns the crash's stamp."""
@@ -66,6 +77,20 @@ class Left:
         assert self.crashes.keys() >= {f"dmesg-{verdict[1]}.log", f".kdumpd-kdump-{verdict[1]}.dump.tmp"}
         assert f"kdump-{verdict[1]}.dump" not in self.crashes
         return verdict[1]
+
+
+@contextmanager
+def repaired(persist: PersistDisk) -> Iterator[Path]:
+    """P3 after I/O errors. ext4 has noted them, and so e2fsck looks at all of it; what it mends is no more
+    than counters, and one pass is enough.
+    """
+    with attached(persist) as device:
+        code, text = e2fsck("-y", device)
+        assert code in (0, 1), text
+        assert e2fsck("-fn", device)[0] == 0
+        assert not re.search(r"Pass [1-4].*\n(?!Pass )", text), text
+        with mounted(device, "noatime") as root:
+            yield root
 
 
 def text_of(path: Path) -> str:
@@ -121,7 +146,11 @@ def require_dump(persist: PersistDisk, left: Left) -> None:
     collected = r"kernel panic, kdump collected: /persist/(kcrashes/kdump-\w+\.dump)\n"
     verdict = re.fullmatch(collected, left.reason)
     assert verdict, left
-    with next_boot(persist) as root, (root / verdict[1]).open("rb") as file:
+    require_whole(persist, verdict[1])
+
+
+def require_whole(persist: PersistDisk, dump: str, opened: Opened = next_boot) -> None:
+    with opened(persist) as root, (root / dump).open("rb") as file:
         assert diskdump.check(file.fileno()).complete
 
 
@@ -154,8 +183,56 @@ def test_memory_runs_out(crashed: Callable[[Scenario], Run]) -> None:
     assert run.ending == "guest-reset", run.text
     assert "Out of memory: Killed process" in run.text
     left = Left.on(run.persist)
-    collected = r"kernel panic, (?:kdump|dmesg) collected: /persist/kcrashes/\w+-(\w+)\..+\n"
-    said = re.fullmatch(collected, left.reason)
-    assert said, left
-    assert left.crashes.keys() >= {f"dmesg-{said[1]}.log", f"crash-{said[1]}.json"}
+    assert f"crash-{left.require_log()}.json" in left.crashes
     assert not [name for name in left.crashes if name.startswith(".")]
+
+
+def test_disk_that_takes_no_write(crashed: Callable[[Scenario], Run]) -> None:
+    run = crashed(inject("no-write-at-once"))
+    assert run.ending == "guest-reset", run.text
+    run.time_of("kdumpd: /persist cannot be written: ")
+    run.time_of("kdumpd: kernel panic, nothing collected: there was no storage to write to")
+    assert seconds(run, "kdumpd: waiting for /persist", "qemu: SHUTDOWN") < STORAGE_WAIT_S + SLACK_S
+    assert Left.on(run.persist) == Left(reason="", boot_reason="", stack=b"", crashes={})
+
+
+# So that the next flush is the one which the fsync of the finished dump asks for.
+NO_COMMITS_BETWEEN = """
+until grep -q ' /persist ' /proc/mounts; do sleep 0.1; done
+mount -o remount,commit=300 /persist
+"""
+
+
+def test_flush_of_the_finished_dump_fails(crashed: Callable[[Scenario], Run]) -> None:
+    run = crashed(inject("no-flush", before=NO_COMMITS_BETWEEN))
+    assert run.ending == "guest-reset", run.text
+    run.time_of("(no kdump: the dump was written; finishing it failed: Input/output error)")
+    assert seconds(run, "vm: no-flush, in the middle", "qemu: SHUTDOWN") < STALL_S + SLACK_S
+    Left.on(run.persist, repaired).require_provisional()
+
+
+def on_dm(fault: str) -> Scenario:
+    """The scenario with P3 under device mapper, which changes in the middle of the dump."""
+    plain = attrs.evolve(PLAIN, hooks={"storage-init": ". /scenario/storage-on-dm\n"})
+    return inject(fault, plain)
+
+
+def test_disk_turns_to_errors(crashed: Callable[[Scenario], Run]) -> None:
+    run = crashed(on_dm("disk-error"))
+    assert run.ending == "guest-reset", run.text
+    run.time_of("Remounting filesystem read-only")
+    assert seconds(run, "vm: disk-error, in the middle", "qemu: SHUTDOWN") < STALL_S + SLACK_S
+    Left.on(run.persist, repaired).require_provisional()
+
+
+def test_disk_fails_every_other_second(crashed: Callable[[Scenario], Run]) -> None:
+    run = crashed(on_dm("disk-flakey"))
+    assert run.ending == "guest-reset", run.text
+    assert seconds(run, "vm: disk-flakey, in the middle", "qemu: SHUTDOWN") < STALL_S + SLACK_S
+    left = Left.on(run.persist, repaired)
+    stamp = left.require_log()
+    # which write is hit is chance: before the last one, or the dump is there and whole
+    if f"kdump-{stamp}.dump" in left.crashes:
+        require_whole(run.persist, f"kcrashes/kdump-{stamp}.dump", repaired)
+    else:
+        assert "no kdump: " in left.reason

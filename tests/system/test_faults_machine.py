@@ -272,6 +272,7 @@ def start_without_storage(crash: Crash, wrapper: list[str], source: str) -> Runn
     crash.mount()
     crash.volume.unmount()
     crash.wrapper = wrapper
+    crash.configure("storage", wait_s=40)
     running = crash.start()
     running.wait_for_line(f"(device events: {source})")
     running.wait_for_line("is not mounted")
@@ -293,7 +294,7 @@ def overrun(crash: Crash, running: Running) -> None:
         event.write_text("change")
     running.wait_for(lambda: uevent_sockets(pid)[before].lost > 0)
     running.process.send_signal(signal.SIGCONT)
-    running.wait_for(lambda: bool(uevent_sockets(pid)) and before not in uevent_sockets(pid), within_s=4)
+    running.wait_for(lambda: bool(uevent_sockets(pid)) and before not in uevent_sockets(pid))
 
 
 @fault("events of udevd overrun", "stopped by SIGSTOP while 1000 events come; then storage appears")
@@ -322,7 +323,7 @@ def test_overrun(crash: Crash, source: str, hidden: list[str]) -> None:
     running = start_without_storage(crash, no_udevd(*hidden), source)
     overrun(crash, running)
     mount_where_it_runs(crash, running)
-    crash.finish(running)
+    crash.finish(running, within_s=30)
     crash.volume.mount()
     crash.assert_collected("dump")
 

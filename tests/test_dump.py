@@ -10,10 +10,11 @@ from trio.testing import MockClock
 
 from kdumpd import config
 from kdumpd.diskdump import Check, Header
-from kdumpd.dump import Dump, Limit, Progress, Verdict, judge, not_private, probe, survey
+from kdumpd.dump import Dump, Limit, Progress, Verdict, probe, survey
 from kdumpd.errors import DumpError
 from kdumpd.makedumpfile import PageReport
 from kdumpd.testing import SimulatedFolder, SimulatedMachine
+from kdumpd.verdict import judge, not_private
 
 HEADER = Header(
     version=6,

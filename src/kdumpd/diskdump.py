@@ -42,10 +42,11 @@ _UTSNAME_FIELD_BYTES: Final = 65
 # dump_level, split, offset and size of VMCOREINFO, max_mapnr_64.
 _SUB_HEADER: Final = struct.Struct("<8xII16xQQ48xQ")
 # Offset and size of the page's data, flags.
-_DESCRIPTOR: Final = struct.Struct("<QII8x")
+DESCRIPTOR: Final = struct.Struct("<QII8x")
+Descriptor = tuple[int, int, int]
 
 # What is read of bitmaps and descriptors at once: memory stays bounded however large the dump.
-_CHUNK_BYTES: Final = _DESCRIPTOR.size * 4096
+_CHUNK_BYTES: Final = DESCRIPTOR.size * 4096
 
 
 @frozen(kw_only=True)
@@ -249,13 +250,13 @@ def _expected_pages(fd: int, header: Header, dumpable: int) -> int:
     That is the bits of the 2nd bitmap, unless makedumpfile had so little memory that it wrote that
     bitmap in parts with pages in between (its cyclic mode), and was stopped before the last part.
     """
-    first_offset = next((place for place, _, _ in _descriptors(fd, header, dumpable) if place), None)
+    first_offset = next((place for place, _, _ in descriptors(fd, header, dumpable) if place), None)
     if first_offset is None:
         return dumpable
     # A block of zeros comes before all other data if the level excludes zero pages; as no size of
     # block is a multiple of a descriptor's size, only one of the two can fit.
     for data_offset in (first_offset, first_offset - header.block_bytes):
-        room, rest = divmod(data_offset - header.descriptors_offset, _DESCRIPTOR.size)
+        room, rest = divmod(data_offset - header.descriptors_offset, DESCRIPTOR.size)
         if rest == 0 and dumpable <= room <= header.max_mapnr:
             return room
     raise FormatError(f"data at {first_offset} does not fit {dumpable} page descriptors before it")
@@ -263,24 +264,40 @@ def _expected_pages(fd: int, header: Header, dumpable: int) -> int:
 
 def _count_sound(fd: int, header: Header, expected: int, size_bytes: int) -> int:
     """Count the descriptors whose data is in the file."""
-    data_offset = header.descriptors_offset + expected * _DESCRIPTOR.size
+    data_offset = header.descriptors_offset + expected * DESCRIPTOR.size
     pages, torn = 0, False
-    for offset, length, flags in _descriptors(fd, header, expected):
-        if not (offset or length or flags):
+    for descriptor in descriptors(fd, header, expected):
+        if not any(descriptor):
             continue
         if torn:
-            raise FormatError(f"broken page descriptor before that of the data at {offset}")
-        fits = flags in COMPRESSIONS if flags else length == header.block_bytes
-        torn = not (fits and 0 < length <= header.block_bytes and offset >= data_offset)
-        pages += not torn and offset + length <= size_bytes
+            raise FormatError(f"broken page descriptor before that of the data at {descriptor[0]}")
+        torn = not _fits(descriptor, header, data_offset)
+        pages += not torn and sum(descriptor[:2]) <= size_bytes
     return pages
 
 
-def _descriptors(fd: int, header: Header, count: int) -> Iterator[tuple[int, int, int]]:
-    """Offset, size and flags of the first `count` page descriptors, as far as the file goes."""
-    end = header.descriptors_offset + count * _DESCRIPTOR.size
+def is_sound(descriptor: Descriptor, header: Header, data_offset: int, size_bytes: int) -> bool:
+    """Whether a page descriptor is whole, and its data within a file of so many bytes."""
+    return _fits(descriptor, header, data_offset) and sum(descriptor[:2]) <= size_bytes
+
+
+def _fits(descriptor: Descriptor, header: Header, data_offset: int) -> bool:
+    offset, length, flags = descriptor
+    fits = flags in COMPRESSIONS if flags else length == header.block_bytes
+    return fits and 0 < length <= header.block_bytes and offset >= data_offset
+
+
+def descriptors(fd: int, header: Header, count: int) -> Iterator[Descriptor]:
+    """Offset, size and flags of the first `count` page descriptors, as far as the file goes.
+
+    A page that is missing has zeros for all three.
+
+    Raises:
+        FormatError: the file cannot be read.
+    """
+    end = header.descriptors_offset + count * DESCRIPTOR.size
     for place in range(header.descriptors_offset, end, _CHUNK_BYTES):
         data = read_at(fd, place, min(_CHUNK_BYTES, end - place))
-        yield from _DESCRIPTOR.iter_unpack(data[: len(data) // _DESCRIPTOR.size * _DESCRIPTOR.size])
+        yield from DESCRIPTOR.iter_unpack(data[: len(data) // DESCRIPTOR.size * DESCRIPTOR.size])
         if len(data) < _CHUNK_BYTES:
             return

@@ -8,7 +8,7 @@ import contextlib
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import Final, Literal
+from typing import Final
 
 import trio
 from attrs import evolve, frozen
@@ -17,17 +17,24 @@ from kdumpd import config, diskdump, makedumpfile
 from kdumpd.commit import Folder, trouble
 from kdumpd.errors import DumpError, FormatError
 from kdumpd.flattened import Placer
+from kdumpd.gaps import Gaps
 from kdumpd.machine import Machine
 from kdumpd.makedumpfile import PageReport
 from kdumpd.process import CHUNK_BYTES, Child, Finished, Tail, program_with_pipe, run
+from kdumpd.salvage import salvage
+from kdumpd.verdict import NO_DUMP, Verdict, judge
 from kdumpd.worker import Worker
 
-State = Literal["complete", "incomplete", "none"]
+__all__ = ["NO_DUMP", "Dump", "Limit", "Progress", "Verdict", "probe", "survey"]
 
 _PROBE_S: Final = 10.0
 _SURVEY_S: Final = 60.0
 # A turn that a cancel left behind has at most 8 MiB to write; one that takes longer hangs.
 _TURN_S: Final = 3.0
+# How long pages may be added to a dump that was cut; and how much of the time that is left, since the file
+# must still be checked and synced.
+_SALVAGE_S: Final = 10.0
+_SALVAGE_PART: Final = 1 / 3
 # How long makedumpfile may take to exit after its last byte; and, where its stream broke off, to say why.
 _EXIT_S: Final = 5.0
 _LAST_WORD_S: Final = 1.0
@@ -63,36 +70,6 @@ class Progress:
             return f"dump: preparing, {text}"
         left_s = self.elapsed_s * (100 - self.percent) / self.percent
         return f"dump: {self.percent:.1f} %, {text}, {left_s:.0f} s left"
-
-
-@frozen(kw_only=True)
-class Verdict:
-    """What became of a dump.
-
-    Attributes:
-        state: ``complete``; ``incomplete``, which is cut short and sealed; or ``none``.
-        why: why it is not complete; None when it is.
-        size_bytes: the file's size; 0 without one.
-        compression: as the file's header says, else as asked for.
-        level: the dump level in the file's header; None without a file.
-        pages: page descriptors in the file.
-        expected_pages: pages that a whole file would have.
-        report: pages kept and excluded by class, where makedumpfile said it.
-        unfiltered: what it may hold although its level excludes it; such a dump is kept only on request.
-    """
-
-    state: State
-    why: str | None = None
-    size_bytes: int = 0
-    compression: str | None = None
-    level: int | None = None
-    pages: int = 0
-    expected_pages: int = 0
-    report: PageReport | None = None
-    unfiltered: str | None = None
-
-
-NO_DUMP: Final = Verdict(state="none", why="it was not begun")
 
 
 class Dump:
@@ -146,6 +123,9 @@ class Dump:
         self._placer: Placer | None = None
         self._finished: Verdict | None = None
         self._given_up = False
+        self._writable = True
+        self._check: diskdump.Check | None = None
+        self._gaps: Gaps | None = None
         self._surveyed = False
         self._tail = Tail()
         self._heard = trio.Event()
@@ -257,6 +237,7 @@ class Dump:
         except FormatError as error:
             return str(error)
         except OSError as error:
+            self._writable = False
             return f"writing the dump failed: {trouble(error)}"
         return None
 
@@ -308,6 +289,8 @@ class Dump:
         if report is None and self._settings.level & makedumpfile.PRIVATE_PAGES and not self._surveyed:
             self._surveyed = True  # once: where it hangs, it would hang again
             report = await survey(self._machine, self._settings, self._vmcore)
+        if cut is not None:
+            await self._salvage(target, cut, report)
         with trio.move_on_after(self._settings.stall_s):
             return await self._worker.run(self._finish, target, cut, report)
         self._given_up = True
@@ -318,6 +301,33 @@ class Dump:
         with trio.move_on_after(_TURN_S):
             await self._worker.idle()
         return not self._worker.busy
+
+    async def _salvage(self, target: int, cut: str, report: PageReport | None) -> None:
+        """Add the pages that an analyst needs first, once, if the dump is going to be kept."""
+        if not self._writable or self._gaps is not None:
+            return
+        began = trio.current_time()
+        within_s = min(_SALVAGE_S, _SALVAGE_PART * (trio.current_effective_deadline() - began))
+        with trio.move_on_after(within_s), contextlib.suppress(FormatError, OSError):
+            check = await self._worker.run(self._checked, target)
+            worth = judge(check, report, cut, self._settings)
+            # Where a look at the file takes long, so does adding to it.
+            if worth.state == "incomplete" and trio.current_time() - began < _SALVAGE_PART * within_s:
+                limit_bytes = self._limit.size_bytes if self._limit else None
+                gaps = self._gaps = Gaps(os.dup(target), check, limit_bytes=limit_bytes)
+                await salvage(
+                    gaps,
+                    self._vmcore,
+                    machine=self._machine,
+                    disk=self._worker,
+                    advance=self._advance,
+                )
+
+    def _checked(self, target: int) -> diskdump.Check:
+        """What the file holds; looked at again where something was added."""
+        if self._check is None or (self._gaps is not None and self._gaps.changed):
+            self._check = diskdump.check(target)
+        return self._check
 
     def _finish(self, target: int, cut: str | None, report: PageReport | None) -> Verdict:
         """Conclude, in a thread; the verdict is kept even if nobody waits for it any more."""
@@ -331,7 +341,8 @@ class Dump:
 
     def _judge(self, target: int, cut: str | None, report: PageReport | None) -> Verdict:
         try:
-            return judge(diskdump.check(target), report, cut, self._settings)
+            added = self._gaps.filled if self._gaps else 0
+            return evolve(judge(self._checked(target), report, cut, self._settings), added_pages=added)
         except FormatError as error:
             return Verdict(state="none", why=cut or f"the dump is damaged: {error}", report=report)
 
@@ -345,42 +356,6 @@ class Dump:
         else:
             self._folder.publish(target, self._name)
         return verdict
-
-
-def judge(
-    check: diskdump.Check, report: PageReport | None, cut: str | None, settings: config.Dump
-) -> Verdict:
-    """Decide what a written file is worth: complete, to be sealed, or not to be kept. Pure."""
-    verdict = Verdict(
-        state="complete",
-        why=None,
-        size_bytes=check.size_bytes,
-        compression=check.header.compression,
-        level=check.header.dump_level,
-        pages=check.pages,
-        expected_pages=check.expected_pages,
-        report=report,
-        unfiltered=not_private(check.header.dump_level, report, settings.level),
-    )
-    if verdict.unfiltered and settings.on_unfiltered == "discard":
-        why = "; ".join(text for text in (cut, verdict.unfiltered) if text)
-        return evolve(verdict, state="none", why=why, size_bytes=0)
-    if cut is None and (check.pages < check.expected_pages or check.header.incomplete):
-        cut = f"only {check.pages} of {check.expected_pages} pages were written"
-    if cut is None:
-        return verdict
-    return evolve(verdict, state="incomplete" if check.pages else "none", why=cut)
-
-
-def not_private(level: int, report: PageReport | None, wanted: int) -> str | None:
-    """Say why a dump may hold pages that the wanted level excludes, or None."""
-    if level != wanted:
-        return f"its dump level is {level}, not {wanted}"
-    if not wanted & makedumpfile.PRIVATE_PAGES:
-        return None
-    if report is None:
-        return "it is not known which pages were excluded"
-    return makedumpfile.unfiltered(report, wanted)
 
 
 async def probe(machine: Machine, program: str) -> makedumpfile.Capabilities:

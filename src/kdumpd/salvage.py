@@ -1,0 +1,106 @@
+"""What is saved of a dump that was cut: the pages that an analyst needs first, read from the vmcore.
+
+makedumpfile writes pages by their address, and the kernel can be anywhere: whether readers can open a dump
+that was cut is chance. So the pages that matter most (`frames`) are added, as far as it was to hold them
+(`gaps`) and in little time. Whatever fails here, the dump is none the worse for it.
+"""
+
+import contextlib
+import time
+import zlib
+from collections.abc import Callable
+from functools import partial
+from typing import Final, Self
+
+import trio
+
+from kdumpd.errors import FormatError
+from kdumpd.frames import first_needed
+from kdumpd.gaps import Gaps
+from kdumpd.machine import Machine
+from kdumpd.memory import Memory
+from kdumpd.worker import Worker
+
+# A batch is read and compressed in so long, or has so much; one that takes longer than that hangs.
+_BATCH_S: Final = 0.25
+_BATCH_BYTES: Final = 256 << 10
+_HANGS_S: Final = 2.0
+_LEVEL: Final = 1
+
+
+async def salvage(
+    gaps: Gaps,
+    vmcore: str,
+    *,
+    machine: Machine,
+    disk: Worker,
+    advance: Callable[[], None],
+) -> None:
+    """Fill the gaps of a dump that was cut, as far as it goes; the caller bounds the time.
+
+    A read of memory that hangs is left behind, and can write nothing any more. A write that hangs keeps
+    the `disk` worker busy, as any other.
+
+    Args:
+        gaps: those of the dump; closed when no thread needs them any more.
+        vmcore: path of the crashed kernel's memory.
+        machine: where threads run.
+        disk: makes the calls that write to the dump.
+        advance: called whenever something was done.
+    """
+    reader = Worker(machine)
+    try:
+        with contextlib.suppress(FormatError, OSError, trio.TooSlowError):
+            await disk.run(gaps.prepare)
+            await _fill(gaps, vmcore, reader, disk, advance)
+    finally:
+        reader.afterwards(partial(disk.afterwards, gaps.close))
+
+
+async def _fill(gaps: Gaps, vmcore: str, reader: Worker, disk: Worker, advance: Callable[[], None]) -> None:
+    with trio.fail_after(_HANGS_S):
+        source = await reader.run(_Source.open, vmcore, gaps, undo=_Source.close)
+    try:
+        while not (source.ended or gaps.full):
+            with trio.fail_after(_HANGS_S):
+                pages = await reader.run(source.batch)
+            await disk.run(gaps.fill, pages)
+            advance()
+    finally:
+        reader.afterwards(source.close)
+
+
+class _Source:
+    """The pages that a dump lacks, as they are needed, in batches. All of it blocks."""
+
+    def __init__(self, memory: Memory, gaps: Gaps) -> None:
+        self.ended = False
+        self._memory = memory
+        self._gaps = gaps
+        self._frames = first_needed(memory, gaps.expects)
+
+    @classmethod
+    def open(cls, vmcore: str, gaps: Gaps) -> Self:
+        return cls(Memory.open(vmcore), gaps)
+
+    def close(self) -> None:
+        self._memory.close()
+
+    def batch(self) -> dict[int, bytes]:
+        """The next pages, compressed; none where the dump has all that were looked at."""
+        pages: dict[int, bytes] = {}
+        size_bytes, until = 0, time.monotonic() + _BATCH_S
+        while size_bytes < _BATCH_BYTES and time.monotonic() < until:
+            frame = next(self._frames, None)
+            if frame is None:
+                self.ended = True
+                break
+            if self._gaps.lacks(frame) and (page := self._memory.read(frame)):
+                pages[frame] = _packed(page)
+                size_bytes += len(pages[frame])
+        return pages
+
+
+def _packed(page: bytes) -> bytes:
+    data = zlib.compress(page, _LEVEL)
+    return data if len(data) < len(page) else page

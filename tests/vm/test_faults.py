@@ -13,7 +13,7 @@ from kdumpd import diskdump
 from . import disk
 from .disk import PersistDisk
 from .mounting import attached, e2fsck, mounted, next_boot
-from .scenario import GIB, MIB, Run, Scenario, crash
+from .scenario import GIB, GUEST, MIB, Run, Scenario, crash
 
 pytestmark = pytest.mark.vm
 
@@ -236,3 +236,18 @@ def test_disk_fails_every_other_second(crashed: Callable[[Scenario], Run]) -> No
         require_whole(run.persist, f"kcrashes/kdump-{stamp}.dump", repaired)
     else:
         assert "no kdump: " in left.reason
+
+
+def test_device_events_overrun(crashed: Callable[[Scenario], Run]) -> None:
+    # it is stopped for some seconds of the wait
+    patient = attrs.evolve(PLAIN, config=CONFIG.replace(f"wait_s = {STORAGE_WAIT_S}", "wait_s = 60"))
+    # storage is there when the fault is over, and storage-init itself has nothing to do
+    storage = (GUEST / "storage-init").read_text()
+    hooks = {"storage": storage, "storage-init": "true\n"}
+    run = crashed(inject("overrun-while-waiting", attrs.evolve(patient, hooks=hooks)))
+    assert run.ending == "guest-reset", run.text
+    lost = re.search(r"vm: events lost: (\d+)", run.text)
+    assert lost, run.text
+    assert int(lost[1]) > 90_000
+    assert "Out of memory" not in run.text
+    require_dump(run.persist, Left.on(run.persist))

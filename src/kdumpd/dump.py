@@ -337,6 +337,8 @@ class Dump:
             told = trouble(error) if isinstance(error, OSError) else error
             why = f"{cut or 'the dump was written'}; finishing it failed: {told}"
             self._finished = Verdict(state="none", why=why, report=report)
+            with contextlib.suppress(OSError):
+                self._folder.discard(self._name)
         return self._finished
 
     def _judge(self, target: int, cut: str | None, report: PageReport | None) -> Verdict:

@@ -167,6 +167,19 @@ def test_what_may_be_overwritten_is_lacking(tmp_path: Path) -> None:
     assert FRAMES[0] in pages_of(file(tmp_path))
 
 
+def test_a_page_on_the_edge_of_what_makes_room_is_not_lost(tmp_path: Path) -> None:
+    data = cut(len(WHOLE) - 20000)
+    edge = DATA + (len(data) - DATA) // 4
+    places = {frame: struct.unpack_from("<QI", data, START + n * 24) for n, frame in enumerate(FRAMES)}
+    (frame,) = (frame for frame, (start, size_bytes) in places.items() if start < edge < start + size_bytes)
+    with opened(tmp_path, data, limit_bytes=len(data)) as gaps:
+        gaps.fill({})
+        assert frame in pages_of(file(tmp_path))
+        gaps.fill(packed(frame, 33000))
+    assert {frame, 33000} <= pages_of(file(tmp_path)).keys()
+    assert_true(file(tmp_path))
+
+
 def test_where_there_is_no_room_nothing_is_touched(tmp_path: Path) -> None:
     data = cut(DATA + 50000)
     with pytest.raises(FormatError, match="too few"), opened(tmp_path, data, limit_bytes=DATA + 60000):

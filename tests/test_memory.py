@@ -1,5 +1,6 @@
 """The crashed memory: pages by frame, frames by address, what readers need before all else."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.simulated import open_descriptors
 
 from kdumpd.errors import FormatError
 from kdumpd.memory import Memory
+from kdumpd.vmcore import Layout, Segment, parse_vmcoreinfo
 
 ONE_FILE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=2000)
 
@@ -75,6 +77,16 @@ def test_a_page_that_the_file_does_not_have_is_none(tmp_path: Path) -> None:
     with opened(tmp_path, sample()[:-100]) as memory:
         assert memory.read(43) == bytes(PAGE)
         assert memory.read(44) is None
+
+
+def test_a_page_of_which_the_machine_has_a_part_is_none(tmp_path: Path) -> None:
+    (tmp_path / "vmcore").write_bytes(bytes(3 * PAGE))
+    part = Segment(offset=0, virtual=at(0), physical=0, size_bytes=PAGE + 100)
+    layout = Layout(info=parse_vmcoreinfo(vmcoreinfo()), memory=(part,), stacks=(), x86_64=False)
+    memory = Memory(os.open(tmp_path / "vmcore", os.O_RDONLY), layout)
+    assert memory.read(0) == bytes(PAGE)
+    assert memory.read(1) is None
+    memory.close()
 
 
 def test_addresses_lead_to_frames(tmp_path: Path) -> None:

@@ -188,6 +188,7 @@ async def test_a_slow_disk_is_given_no_more_to_do(
     with trio.move_on_after(30):
         await dump.take()
     assert (dump.verdict.state, dump.verdict.added_pages) == ("incomplete", 0)
+    assert trio.current_time() == 30 + 2 * 1.5  # a look at the file, and the end
 
 
 @pytest.fixture

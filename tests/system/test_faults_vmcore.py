@@ -142,6 +142,26 @@ def test_hangs_in_the_middle(crash: Crash, faulty_vmcore: FaultyFile) -> None:
     crash.assert_collected("log", "no progress for 2 s; it is not known which pages were excluded")
 
 
+@fault(
+    "reading memory hangs, and storage is slow",
+    "no answer after 24 MiB; storage appears when the pages were counted; `dump.stall_s` is 2",
+)
+def test_hangs_in_the_middle_with_slow_storage(crash: Crash, faulty_vmcore: FaultyFile) -> None:
+    """The pages that are added to a cut dump cannot be read either; that must not cost the dump."""
+    crash.stand_in("pause_in_the_middle")
+    crash.configure("dump", stall_s=2)
+    running = crash.start()
+    running.wait_for_line("is not mounted")
+    time.sleep(3)
+    crash.mount()
+    running.wait_for((crash.meeting / "half").exists)
+    faulty_vmcore.stuck = range(1 << 20, faulty_vmcore.size_bytes)
+    crash.go_on()
+    ran = crash.finish(running, within_s=20)
+    assert ran.seconds < 18
+    crash.assert_collected("part", "no progress for 2 s")
+
+
 @fault("the vmcore hangs from its first byte", "no answer at all; `budget.total_s` is 7")
 def test_hangs_at_once(crash: Crash, faulty_vmcore: FaultyFile) -> None:
     crash.mount()

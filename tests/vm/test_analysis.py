@@ -12,13 +12,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import attrs
+import drgn
 import jsonschema
 import pytest
+from drgn.helpers.linux.pid import for_each_task
+from drgn.helpers.linux.printk import get_dmesg
 
-from kdumpd import diskdump
+from kdumpd import DumpSettings, Verdict, capture_dump, diskdump
 from kdumpd.inventory import read_folder
 
 from .modules import source
+from .recording import vmcore
 from .scenario import Scenario, crash
 from .symbols import symbols
 
@@ -232,3 +237,122 @@ def test_the_shells_have_everything_loaded(crashes: Mapping[str, Path], debug: P
             check=True,
         )
         assert answer in done.stdout
+
+
+@attrs.frozen(kw_only=True)
+class Answers:
+    """What the readers make of a dump."""
+
+    crash: list[str]
+    log: bytes
+    tasks: list[bytes]
+    stacks: list[list[str]]
+    crashed: bytes
+
+
+def answers(dump: Path, debug: Path) -> Answers:
+    program = drgn.Program()
+    program.set_core_dump(dump)
+    (vmlinux,) = debug.glob("vmlinux-*")
+    program.load_debug_info([vmlinux])
+    tasks = list(for_each_task(program))
+    crashed = program.crashed_thread().object
+    return Answers(
+        crash=ask_crash(dump, vmlinux),
+        log=get_dmesg(program),
+        tasks=[task.comm.string_() for task in tasks],
+        stacks=[[frame.name for frame in program.stack_trace(task)] for task in (*tasks, crashed)],
+        crashed=crashed.comm.string_(),
+    )
+
+
+def ask_crash(dump: Path, vmlinux: Path) -> list[str]:
+    """What crash(8) answers, without its warning that the dump is incomplete."""
+    done = subprocess.run(
+        ["crash", "-s", vmlinux, dump],
+        input="bt\nps\nlog\nmod\nmount\nquit\n",
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    _, _, after = done.stdout.rpartition("will return zero-filled memory.\n")
+    return after.splitlines()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dump of the recorded machine that nothing cuts short."""
+    path = tmp_path_factory.mktemp("whole") / "dump"
+    command = ["makedumpfile", "-l", "-d", "31", str(vmcore(SUITE)), str(path)]
+    subprocess.run(command, check=True, capture_output=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def expected(whole: Path, debug: Path) -> Answers:
+    return answers(whole, debug)
+
+
+async def dump_that_ends(folder: Path, size_bytes: int) -> tuple[Path, Verdict]:
+    """A dump of the recorded machine whose makedumpfile is gone after so many bytes."""
+    program = folder / "makedumpfile"
+    program.write_text(
+        "#!/bin/sh\n"
+        'case "$*" in -v|*--dry-run*) exec makedumpfile "$@";; esac\n'
+        f'makedumpfile "$@" | head --bytes={size_bytes}\n'
+        "exit 1\n"
+    )
+    program.chmod(0o755)
+    settings = DumpSettings(makedumpfile=str(program), compression="lzo")
+    return folder / "dump", await capture_dump(folder / "dump", vmcore=str(vmcore(SUITE)), settings=settings)
+
+
+@pytest.mark.parametrize("percent", [90, 50, 10])
+async def test_a_dump_that_breaks_off_tells_what_the_whole_one_does(
+    tmp_path: Path, whole: Path, expected: Answers, debug: Path, percent: int
+) -> None:
+    """Wherever KASLR had put the kernel."""
+    dump, verdict = await dump_that_ends(tmp_path, whole.stat().st_size * percent // 100)
+    assert verdict.state == "incomplete"
+    assert verdict.added_pages > 0
+    assert answers(dump, debug) == expected
+
+
+@pytest.mark.parametrize("percent", [90, 50, 10])
+async def test_a_dump_of_limited_size_tells_what_the_whole_one_does(
+    tmp_path: Path, whole: Path, expected: Answers, debug: Path, percent: int
+) -> None:
+    """At 10 % crash finds too little of the kernel's code to start: the image alone takes more."""
+    size_bytes = whole.stat().st_size * percent // 100
+    settings = DumpSettings(max_bytes=size_bytes, compression="lzo")
+    verdict = await capture_dump(tmp_path / "dump", vmcore=str(vmcore(SUITE)), settings=settings)
+    assert verdict.why == f"size budget of {size_bytes} bytes ran out"
+    assert (tmp_path / "dump").stat().st_size <= size_bytes
+    found = answers(tmp_path / "dump", debug)
+    assert found == (expected if percent > 10 else attrs.evolve(expected, crash=found.crash))
+
+
+async def test_a_dump_that_breaks_off_has_no_page_that_the_whole_one_has_not(
+    tmp_path: Path, whole: Path
+) -> None:
+    cut, _ = await dump_that_ends(tmp_path, whole.stat().st_size // 10)
+    programs = []
+    for dump in (whole, cut):
+        programs.append(drgn.Program())
+        programs[-1].set_core_dump(dump)
+    kept = missing = 0
+    for address in range(0, 2 << 30, 4096):
+        pages = [read_page(program, address) for program in programs]
+        kept += pages[1] is not None
+        missing += pages[1] is None and pages[0] is not None
+        assert pages[1] in (None, pages[0])
+    assert kept > 10000
+    assert missing > 10000
+
+
+def read_page(program: drgn.Program, address: int) -> bytes | None:
+    try:
+        return bytes(program.read(address, 4096, physical=True))
+    except drgn.FaultError:
+        return None

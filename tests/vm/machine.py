@@ -41,7 +41,7 @@ class Hardware:
 
 @attrs.frozen(kw_only=True)
 class Ending:
-    """The console, and why QEMU ended: its own word (guest-reset, guest-shutdown), or timeout.
+    """The console, and why QEMU ended: its own word (guest-reset, guest-shutdown), timeout, or stuck.
 
     QEMU's own events are lines of the console: "qemu: RESET", "qemu: WATCHDOG" and the like.
     """
@@ -50,13 +50,18 @@ class Ending:
     reason: str
 
 
-def boot(hardware: Hardware, *, limit_s: float, watch: Callable[[Line], None]) -> Ending:
-    """Run a machine until it resets, powers off, or the time is over; `watch` is given each line at once."""
+def boot(
+    hardware: Hardware, *, begin: str, begin_s: float, limit_s: float, watch: Callable[[Line], None]
+) -> Ending:
+    """Run a machine until it resets, powers off, or the time is over; `watch` is given each line at once.
+
+    A machine that has not said `begin` after `begin_s` is stuck, and is run no longer.
+    """
     ours, theirs = socket.socketpair()
     with ours, theirs, _start(hardware, theirs) as process:
         try:
             theirs.close()
-            return _Session(process, ours, watch).follow(limit_s)
+            return _Session(process, ours, watch).follow(begin, begin_s, limit_s)
         finally:
             process.kill()
 
@@ -111,16 +116,18 @@ class _Session:
         self.partial: dict[int, bytes] = {}
         self._execute("qmp_capabilities")
 
-    def follow(self, limit_s: float) -> Ending:
+    def follow(self, begin: str, begin_s: float, limit_s: float) -> Ending:
         """Read the console and QMP until both are at their end."""
+        begun = False
         assert self.process.stdout is not None
         with selectors.DefaultSelector() as selector:
             selector.register(self.process.stdout, selectors.EVENT_READ, self._console_line)
             selector.register(self.qmp, selectors.EVENT_READ, self._qmp_line)
             while selector.get_map():
-                remaining_s = self.started_s + limit_s - time.monotonic()
+                begun = begun or any(line.text.startswith(begin) for line in self.console)
+                remaining_s = self.started_s + (limit_s if begun else begin_s) - time.monotonic()
                 if remaining_s <= 0:
-                    return Ending(console=tuple(self.console), reason="timeout")
+                    return Ending(console=tuple(self.console), reason="timeout" if begun else "stuck")
                 for key, _ in selector.select(remaining_s):
                     if not self._read(key.fd, key.data):
                         selector.unregister(key.fileobj)

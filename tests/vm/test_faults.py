@@ -19,7 +19,7 @@ pytestmark = pytest.mark.vm
 
 TOTAL_S = 60
 STALL_S = 10
-STORAGE_WAIT_S = 5
+STORAGE_WAIT_S = 20  # of which an emulated machine may need some to look at storage at all
 WATCHDOG_S = 20
 SLACK_S = 30  # a machine without KVM on a busy host
 CONFIG = f"""

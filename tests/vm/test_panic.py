@@ -6,8 +6,8 @@ from pathlib import Path
 import attrs
 import pytest
 
-from .evidence import BEGIN, Evidence
-from .scenario import Scenario
+from .evidence import BEGIN, END, Evidence
+from .scenario import GIB, Scenario
 
 pytestmark = pytest.mark.vm
 
@@ -21,9 +21,19 @@ TRIGGERS = {
     "hung-task": ("hung-task", "Kernel panic - not syncing: hung_task: blocked tasks", "sleep_for_ever+"),
     "soft-lockup": ("soft-lockup", "Kernel panic - not syncing: softlockup: hung tasks", "spin_for_ever+"),
 }
-# long enough for kdumpd to show what it knows before there is a disk
-LATE = Scenario(storage_delay_s=15)
-SOON = Scenario(storage_delay_s=2, config="[console]\nline_delay_s = 0.01\n")
+# where kdumpd's container and the guest's scripts both see it
+SHOWN = "/dev/shown"
+WHEN_SHOWN = f"""
+until grep -q -e '{END}' {SHOWN} 2> /tmp/none; do sleep 0.2; done
+echo "vm: the panic is on the console"
+"""
+SOON = Scenario(memory_bytes=GIB, storage_delay_s=0, config="[console]\nline_delay_s = 0.01\n")
+# there is no disk until kdumpd has shown what it knows
+LATE = attrs.evolve(
+    SOON,
+    config=f'{SOON.config}targets = ["/dev/console", "{SHOWN}"]\n',
+    hooks={"collect": f": > {SHOWN}\n", "before-storage": WHEN_SHOWN},
+)
 Collect = Callable[[Scenario], Evidence]
 
 

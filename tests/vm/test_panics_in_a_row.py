@@ -22,7 +22,9 @@ PANICS = int(os.environ.get("KDUMPD_PANICS", "7"))
 KEPT = 5
 # three dumps, and the fourth crash is a loop for the default settings; from the fifth on that is switched off
 LOOP = 4
-PLAIN = Scenario(memory_bytes=GIB, storage_delay_s=0, config="[console]\nline_delay_s = 0\n")
+# lzo is quick where the processor is emulated
+CONFIG = '[dump]\ncompression = "lzo"\n[console]\nline_delay_s = 0\n'
+PLAIN = Scenario(memory_bytes=GIB, storage_delay_s=0, config=CONFIG)
 NO_LOOP = attrs.evolve(PLAIN, config=f"{PLAIN.config}[crash_loop]\ndumps = 0\n")
 
 

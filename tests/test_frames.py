@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.makememory import DIRECT_MAP, PAGE, at, page
@@ -73,6 +74,7 @@ def test_a_circle_ends() -> None:
     assert order(FakeMemory(pages={1: page(at(5)), 5: page(at(1), at(5))}, first=(1,))) == [1, 5]
 
 
+@pytest.mark.slow
 def test_not_all_of_a_large_memory_is_followed() -> None:
     """It must fit into a small capture kernel."""
 

@@ -237,6 +237,7 @@ def test_whatever_is_filled_the_dump_is_true(
         assert limit_bytes is None or found.size_bytes <= limit_bytes
 
 
+@pytest.mark.slow
 def test_a_bitmap_of_many_pages_takes_little_memory(tmp_path: Path) -> None:
     """One of 64 GiB."""
     dump = makedump.kdump({5: content(5), 10 << 20: content(7)}, max_mapnr=16 << 20)

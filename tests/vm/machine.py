@@ -158,6 +158,8 @@ class _Session:
             self._console_line(f"qemu: {event}")
         if event == "SHUTDOWN":
             self.reason = message["data"]["reason"]
+        if "error" in message:
+            self._console_line(f"qemu: {message['error']['desc']}")
 
     def _execute(self, command: str, **arguments: object) -> None:
         request = {"execute": command, "arguments": arguments}

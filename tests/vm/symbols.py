@@ -1,5 +1,6 @@
 """A guest kernel's debug symbols: vmlinux out of Debian's own package, and the test modules beside it."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -17,9 +18,10 @@ def symbols(suite: str) -> Path:
     release = image(suite).release
     path = cache.entry(f"symbols-{release}", lambda folder: _fetch(release, folder))
     for module in modules(suite).glob("*.ko"):
-        link = path / module.name
-        link.unlink(missing_ok=True)
+        # another test may look at the folder meanwhile
+        link = path / f"{module.name}.{os.getpid()}"
         link.symlink_to(module)
+        link.replace(path / module.name)
     return path
 
 

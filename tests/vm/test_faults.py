@@ -6,14 +6,17 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import attrs
+import drgn
 import pytest
 
 from kdumpd import diskdump
 
 from . import disk
 from .disk import PersistDisk
+from .evidence import Evidence
 from .mounting import attached, e2fsck, mounted, next_boot
 from .scenario import GIB, GUEST, MIB, Run, Scenario, crash
+from .symbols import symbols
 
 pytestmark = pytest.mark.vm
 
@@ -21,6 +24,7 @@ TOTAL_S = 60
 STALL_S = 10
 STORAGE_WAIT_S = 20  # of which an emulated machine may need some to look at storage at all
 WATCHDOG_S = 20
+SIZE_BYTES = 16 * MIB
 SLACK_S = 30  # a machine without KVM on a busy host
 CONFIG = f"""
 [storage]
@@ -194,6 +198,23 @@ def test_disk_that_takes_no_write(crashed: Callable[[Scenario], Run]) -> None:
     run.time_of("kdumpd: kernel panic, nothing collected: there was no storage to write to")
     assert seconds(run, "kdumpd: waiting for /persist", "qemu: SHUTDOWN") < STORAGE_WAIT_S + SLACK_S
     assert Left.on(run.persist) == Left(reason="", boot_reason="", stack=b"", crashes={})
+
+
+def test_dump_that_may_get_no_longer(collected: Callable[[Scenario], Evidence], tmp_path: Path) -> None:
+    cut = CONFIG.replace("[dump]", f"[dump]\nmax_bytes = {SIZE_BYTES}")
+    evidence = collected(attrs.evolve(PLAIN, config=cut))
+    why = f"size budget of {SIZE_BYTES} bytes ran out"
+    reason = f"kernel panic, kdump collected: /persist/kcrashes/{evidence.dump.name} (incomplete: {why})\n"
+    assert (evidence.root / "reboot-reason").read_text() == reason
+    assert evidence.dump.stat().st_size <= SIZE_BYTES
+    # makedumpfile had not come to the end of memory: what is needed from there was added
+    assert evidence.record["dump"]["added_pages"] > 1000
+    assert b"sysrq triggered crash" in evidence.log(tmp_path)
+    program = drgn.Program()
+    program.set_core_dump(evidence.dump)
+    program.load_debug_info([str(file) for file in symbols(PLAIN.suite).glob("vmlinux-*")])
+    assert program.crashed_thread().tid == 1
+    assert "sysrq_handle_crash" in str(program.crashed_thread().stack_trace())
 
 
 # So that the next flush is the one which the fsync of the finished dump asks for.

@@ -38,7 +38,7 @@ measure() {{
 }}
 for round in $(seq {rounds}); do
     measure chroot /app /usr/bin/kdumpd run --no-reboot
-    measure sh /scenario/eve-order /proc/vmcore /persist /dev/console {delay_s}
+    measure sh /scenario/eve-order /proc/vmcore /persist /dev/console {delay_s} -d 31 -l
 done
 echo b > /proc/sysrq-trigger
 sleep 60

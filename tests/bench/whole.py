@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .measure import Comparison, Cost, alternate, compare, cost
+from .stream import OPTIONS
 
 EVE_ORDER = Path(__file__).parent / "eve-order"
 TEXT_S = 12  # 60 lines of panic text at EVE's 0.2 s, however many lines there are
@@ -23,7 +24,8 @@ mountpoint = "{persist}"
 partlabel = ""
 min_free_bytes = 0
 [dump]
-compression = "lzo"
+level = {level}
+compression = "{compression}"
 [console]
 targets = ["{console}"]
 line_delay_s = {line_delay_s}
@@ -37,17 +39,23 @@ dumps = 0
 class Runner:
     """Runs kdumpd on one vmcore and one mounted file system."""
 
-    def __init__(self, vmcore: Path, persist: Path, folder: Path) -> None:
+    def __init__(
+        self, vmcore: Path, persist: Path, folder: Path, level: int = 31, compression: str = "lzo"
+    ) -> None:
         self.vmcore = vmcore
         self.persist = persist
         self.console = folder / "console"
-        self._config = folder / f"{vmcore.name}.toml"
+        self.options = ["-d", str(level), *OPTIONS[compression]]
+        self.name = f"level {level}, {compression}"
+        self._config = folder / f"{vmcore.name}-{level}.toml"
         self._config.write_text(
             CONFIG.format(
                 vmcore=vmcore,
                 persist=persist,
                 console=self.console,
                 line_delay_s=LINE_DELAY_S,
+                level=level,
+                compression=compression,
             )
         )
         self.argv = [sys.executable, "-m", "kdumpd", "run", "--no-reboot", "--config", str(self._config)]
@@ -70,12 +78,14 @@ def against_eve_order(runner: Runner, rounds: int) -> list[Comparison]:
 
     def script() -> Cost:
         runner.clean()
-        return cost([EVE_ORDER, runner.vmcore, runner.persist, runner.console, str(LINE_DELAY_S)])
+        return cost(
+            [EVE_ORDER, runner.vmcore, runner.persist, runner.console, str(LINE_DELAY_S), *runner.options]
+        )
 
     kdumpd, shell = alternate(rounds, runner.run, script)
     return [
         compare(
-            f"run / EVE-ordered script, wall, panic text of {TEXT_S} s",
+            f"run / EVE-ordered script, wall, {runner.name}, panic text of {TEXT_S} s",
             first="kdumpd run",
             second="shell script",
             unit="s",

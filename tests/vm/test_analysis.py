@@ -30,7 +30,8 @@ from .symbols import symbols
 pytestmark = pytest.mark.vm
 
 SUITE = "bookworm"
-QUICK = "[console]\nline_delay_s = 0.0\n"
+# lzo is quick where the processor is emulated
+QUICK = '[dump]\ncompression = "lzo"\n[console]\nline_delay_s = 0.0\n'
 TRIGGERS = ("null-dereference", "sysrq-c", "hung-task")
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs/crash-record.schema.json").read_text())
 TARGET_S = 5

@@ -18,7 +18,7 @@ from .scenario import GIB, MIB, Scenario, crash
 pytestmark = pytest.mark.vm
 
 # 20 take too long for every change
-PANICS = int(os.environ.get("KDUMPD_PANICS", "7"))
+PANICS = int(os.environ.get("KDUMPD_PANICS", "6"))
 KEPT = 5
 # three dumps, and the fourth crash is a loop for the default settings; from the fifth on that is switched off
 LOOP = 4

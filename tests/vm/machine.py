@@ -124,14 +124,18 @@ class _Session:
             selector.register(self.process.stdout, selectors.EVENT_READ, self._console_line)
             selector.register(self.qmp, selectors.EVENT_READ, self._qmp_line)
             while selector.get_map():
-                begun = begun or any(line.text.startswith(begin) for line in self.console)
+                begun = begun or self._said(begin)
                 remaining_s = self.started_s + (limit_s if begun else begin_s) - time.monotonic()
                 if remaining_s <= 0:
                     return Ending(console=tuple(self.console), reason="timeout" if begun else "stuck")
                 for key, _ in selector.select(remaining_s):
                     if not self._read(key.fd, key.data):
                         selector.unregister(key.fileobj)
-        return Ending(console=tuple(self.console), reason=self.reason)
+        # an emulated kernel that died before it came to our scripts is no better than one that hangs
+        return Ending(console=tuple(self.console), reason=self.reason if self._said(begin) else "stuck")
+
+    def _said(self, begin: str) -> bool:
+        return any(line.text.startswith(begin) for line in self.console)
 
     def _read(self, fd: int, take: Callable[[str], None]) -> bool:
         try:

@@ -108,7 +108,8 @@ def _boot(hardware: Hardware, limit_s: float, watch: Callable[[Line], None]) -> 
     """Run a machine, and once more if it never came to the guest's own scripts.
 
     Now and then, two emulated processors on a busy host lose a timer while the kernel starts, and sleep for
-    ever ("timer wakeup didn't happen"). Nothing has been tested or written by then.
+    ever ("timer wakeup didn't happen"), or run into code that is being patched ("Oops: int3"). Nothing has
+    been tested or written by then.
     """
     for _ in range(BOOTS):
         if hardware.write_log is not None:

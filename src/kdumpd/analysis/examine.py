@@ -1,5 +1,6 @@
 """One crash examined: every question put to its dump, the answers in one report."""
 
+from collections.abc import Iterable
 from typing import Final
 
 import drgn
@@ -37,7 +38,7 @@ def examine(subject: Subject, progress: Progress) -> Report:
         record=subject.crash.record,
         dump=describe_dump(subject.crash),
         problems=subject.crash.problems,
-        place=_place(subject.crash.record.symbol, crashed, blocked, running),
+        place=_place(subject, crashed, blocked, running),
         tool=f"drgn {drgn.__version__}",
         crashed=crashed,
         running=running,
@@ -58,7 +59,7 @@ def _from_log_alone(subject: Subject) -> Report:
         record=subject.crash.record,
         dump=describe_dump(subject.crash),
         problems=subject.crash.problems,
-        place=_place(subject.crash.record.symbol, crashed),
+        place=_place(subject, crashed),
         tool=f"drgn {drgn.__version__}",
         crashed=crashed,
         running=Part(found=None, missing=_NO_DUMP),
@@ -79,7 +80,7 @@ def _or_from_log(crashed: Part[Stack], subject: Subject) -> Part[Stack]:
     # The unwinder ends at a function that no symbols are known of.
     if frames and not frames[-1].function.startswith("0x"):
         return crashed
-    logged = part(lambda: logtrace.read(subject.crash.record, subject.symbols))
+    logged = _logged(subject)
     why = crashed.missing or (crashed.found.note if crashed.found else None)
     missing = why or f"only {len(frames)} calls could be read"
     if logged.found is None:
@@ -89,9 +90,18 @@ def _or_from_log(crashed: Part[Stack], subject: Subject) -> Part[Stack]:
     )
 
 
-def _place(symbol: str | None, crashed: Part[Stack], *others: Part[tuple[Stack, ...]]) -> str | None:
-    """Where in the source the function is in which it crashed, as far as a stack tells."""
+def _logged(subject: Subject) -> Part[Stack | None]:
+    """The trace in the log."""
+    return part(lambda: logtrace.read(subject.crash.record, subject.symbols))
+
+
+def _place(subject: Subject, crashed: Part[Stack], *others: Part[tuple[Stack, ...]]) -> str | None:
+    """Where in the source the function is in which it crashed, as far as a stack tells, or else the log."""
     found = [*([crashed.found] if crashed.found else []), *(s for other in others for s in other.found or ())]
-    frames = (frame for stack in found for frame in stack.frames)
-    name = base_name(symbol)
+    name = base_name(subject.crash.record.symbol)
+    return _source(name, found) or _source(name, filter(None, [_logged(subject).found]))
+
+
+def _source(name: str | None, stacks: Iterable[Stack]) -> str | None:
+    frames = (frame for stack in stacks for frame in stack.frames)
     return next((frame.source for frame in frames if frame.source and frame.function == name), None)

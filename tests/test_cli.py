@@ -109,6 +109,7 @@ def test_a_run_without_reboot_says_what_it_would_do(broken_vmcore: Path) -> None
     assert "kdumpd: without --no-reboot: sync, unmount" in console
 
 
+@pytest.mark.slow
 def test_a_program_that_hangs_costs_no_more_than_the_budget(broken_vmcore: Path) -> None:
     makedumpfile = broken_vmcore.parent / "mdf"
     makedumpfile.write_text("#!/bin/sh\ntrap '' TERM INT\nsleep 60\n")

@@ -235,6 +235,7 @@ def test_wrong_bitmaps_are_refused(tmp_path: Path, data: bytes, why: str) -> Non
         check(tmp_path, data)
 
 
+@pytest.mark.slow
 def test_a_check_of_many_pages_takes_little_memory(tmp_path: Path) -> None:
     count = 1 << 18  # 6 MiB of descriptors
     front = bytearray(makedump.kdump({0: bytes(4096)}, max_mapnr=count))

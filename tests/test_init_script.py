@@ -252,6 +252,7 @@ def test_stripped_words_are_no_file_name_patterns(machine: Machine) -> None:
     assert line == f"cmdline=1 {APPENDED}"
 
 
+@pytest.mark.slow
 def test_long_line_for_init_breaks_no_pipe(machine: Machine) -> None:
     # Longer than a pipe holds, and SIGPIPE is ignored in boot(), as an init may leave it.
     machine.write("cmdline", "a=1 -- " + " ".join(["x" * 10_000] * 7))

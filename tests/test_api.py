@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,7 +28,8 @@ def listing() -> str:
     for module in (kdumpd, kdumpd.testing):
         for name in sorted(module.__all__):
             lines += described(f"{module.__name__}.{name}", getattr(module, name))
-    return "\n".join([*lines, ""])
+    # In which file a type stands is nobody's business.
+    return re.sub(r"\bkdumpd\.(?!testing\.)(?:[a-z_]+\.)+(?=[A-Z])", "kdumpd.", "\n".join([*lines, ""]))
 
 
 def described(name: str, value: object) -> list[str]:

@@ -7,9 +7,9 @@ import attrs
 from tests import makedump
 
 from kdumpd import diskdump
+from kdumpd.dmesg.panic import find_panic
 from kdumpd.dump import NO_DUMP, Verdict
 from kdumpd.inventory import read_folder
-from kdumpd.panic import find_panic
 from kdumpd.record import CrashRecord, Log, Phase
 from kdumpd.retention import make_stamp
 

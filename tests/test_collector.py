@@ -10,7 +10,7 @@ import trio
 from tests.simulated import DUMP, LOG, RECORD, collect, crash_files
 from trio.testing import MockClock
 
-from kdumpd.panic import find_panic
+from kdumpd.dmesg.panic import find_panic
 from kdumpd.supervisor import BEGIN
 from kdumpd.testing import SimulatedMachine
 

@@ -9,9 +9,9 @@ import trio
 from trio.testing import MockClock
 
 from kdumpd import diskdump
+from kdumpd.dmesg.panic import Cause, find_panic
 from kdumpd.errors import DumpError, StorageError
 from kdumpd.mounts import find_mount
-from kdumpd.panic import Cause, find_panic
 from kdumpd.process import run
 from kdumpd.testing import (
     CRASH_TIME_S,

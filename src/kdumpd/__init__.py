@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kdumpd.config import Storage as StorageSettings
     from kdumpd.config import Vmcore as VmcoreSettings
     from kdumpd.config import Watchdog as WatchdogSettings
+    from kdumpd.dmesg.panic import Cause, Panic, find_panic
     from kdumpd.dump import Progress, Verdict
     from kdumpd.ending import Ending, Finish, Outcome, describe_only, restart_machine
     from kdumpd.errors import ConfigError, DumpError, FormatError, KdumpError, StorageError
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from kdumpd.machine import Machine
     from kdumpd.makedumpfile import PageReport
     from kdumpd.mounts import Mount, find_mount, read_mounts
-    from kdumpd.panic import Cause, Panic, find_panic
     from kdumpd.record import CrashRecord, parse_record
     from kdumpd.status import Status, read_status
     from kdumpd.storage import Storage, wait_for_storage
@@ -103,7 +103,7 @@ __all__ = [
 # Where each name is defined: its module, and its name there if that is another one.
 _HOMES = {
     "BudgetSettings": "config:Budget",
-    "Cause": "panic",
+    "Cause": "dmesg.panic",
     "Changes": "changes",
     "Config": "config",
     "ConfigError": "errors",
@@ -122,7 +122,7 @@ _HOMES = {
     "Mount": "mounts",
     "Outcome": "ending",
     "PageReport": "makedumpfile",
-    "Panic": "panic",
+    "Panic": "dmesg.panic",
     "Partition": "uevents",
     "Progress": "dump",
     "ReasonsSettings": "config:Reasons",
@@ -144,7 +144,7 @@ _HOMES = {
     "device_changes": "changes",
     "find_crash": "inventory",
     "find_mount": "mounts",
-    "find_panic": "panic",
+    "find_panic": "dmesg.panic",
     "find_partition": "uevents",
     "load_config": "config",
     "mount_changes": "changes",

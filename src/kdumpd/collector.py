@@ -13,11 +13,11 @@ from kdumpd import dump, makedumpfile
 from kdumpd.config import Config
 from kdumpd.crashfolder import CrashFolder
 from kdumpd.crashlog import CrashLog, read_log
+from kdumpd.dmesg.panic import find_panic
 from kdumpd.dump import NO_DUMP, Dump, Verdict
 from kdumpd.errors import DumpError, FormatError, KdumpError, StorageError
 from kdumpd.evidence import Evidence
 from kdumpd.machine import Machine
-from kdumpd.panic import find_panic
 from kdumpd.storage import Storage
 from kdumpd.watchdog import Lease
 

@@ -8,8 +8,8 @@ import trio
 from attrs import define, field
 
 from kdumpd.crashlog import CrashLog
+from kdumpd.dmesg.panic import Panic
 from kdumpd.dump import NO_DUMP, Verdict
-from kdumpd.panic import Panic
 from kdumpd.record import CrashRecord, Log, Phase
 from kdumpd.version import __version__
 from kdumpd.vmcore import Vmcoreinfo

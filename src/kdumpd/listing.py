@@ -7,8 +7,8 @@ from typing import Any, Final, cast
 
 import attrs
 
+from kdumpd.dmesg.panic import safe_lines
 from kdumpd.inventory import Crash, times_seen
-from kdumpd.panic import safe_lines
 from kdumpd.record import CrashRecord
 
 _UNITS: Final = ("KiB", "MiB", "GiB", "TiB")

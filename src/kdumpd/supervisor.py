@@ -17,12 +17,12 @@ from kdumpd.background import background
 from kdumpd.collector import Collector
 from kdumpd.config import Config
 from kdumpd.console import Console
+from kdumpd.dmesg.panic import last_lines
 from kdumpd.dump import Verdict
 from kdumpd.ending import Ending, Finish, Outcome, restart_machine
 from kdumpd.errors import KdumpError
 from kdumpd.evidence import Evidence
 from kdumpd.machine import Deadline, Machine
-from kdumpd.panic import last_lines
 from kdumpd.storage import Gate, Storage
 
 BEGIN: Final = "-------- BEGIN kernel panic --------"

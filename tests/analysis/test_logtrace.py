@@ -8,7 +8,7 @@ from tests import crashes
 from tests.test_record import BARE
 
 from kdumpd.analysis.logtrace import Call, find_calls
-from kdumpd.panic import find_panic
+from kdumpd.dmesg.panic import find_panic
 from kdumpd.record import CrashRecord
 
 TRACES = ("call trace", "Call Trace", "Call trace")

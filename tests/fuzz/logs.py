@@ -7,7 +7,8 @@ from pathlib import Path
 from tests.fuzz.cursor import Cursor
 from tests.fuzz.target import Target, is_safe
 
-from kdumpd import fingerprint, logtext, panic
+from kdumpd.dmesg import fingerprint, panic
+from kdumpd.dmesg import lines as logtext
 
 _LOGS = Path(__file__).parent.parent / "data" / "logs"
 

@@ -12,10 +12,10 @@ import trio
 from attrs import evolve
 
 from kdumpd.commit import Folder
+from kdumpd.dmesg.panic import find_panic
 from kdumpd.errors import DumpError, FormatError, StorageError
 from kdumpd.machine import Machine, Tick
 from kdumpd.mounts import Mount, find_mount
-from kdumpd.panic import find_panic
 from kdumpd.testing.console import SimulatedConsole
 from kdumpd.testing.crash import DEFAULT_LOG, make_vmcoreinfo
 from kdumpd.testing.disk import SimulatedDisk, SimulatedFolder

@@ -12,7 +12,7 @@ from typing import Final
 
 from attrs import frozen
 
-from kdumpd.logtext import PREFIX, Line, read_lines
+from kdumpd.dmesg.lines import PREFIX, Line, read_lines
 
 # What is read of a report: from its first line, and again from the "Kernel panic" line. Between the two
 # there may be the backtraces of hundreds of CPUs.

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from kdumpd.logtext import Line
+from kdumpd.dmesg.lines import Line
 
 # arch/x86/kernel/dumpstack.c and arch/arm64/kernel/stacktrace.c; arm64 adds "(P)" and the like after a frame.
 _HEADER = re.compile(r"Call [Tt]race:|Backtrace:")

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdumpd.panic import TEXT_LINES, Cause, Panic, find_panic, last_lines, safe_lines, tail
+from kdumpd.dmesg.panic import TEXT_LINES, Cause, Panic, find_panic, last_lines, safe_lines, tail
 
-LOGS = Path(__file__).parent / "data" / "logs"
+LOGS = Path(__file__).parents[1] / "data" / "logs"
 EXPECTED: dict[str, dict[str, Any]] = tomllib.loads((LOGS / "expected.toml").read_text())
 NAMES = sorted(path.stem for path in LOGS.glob("*.log"))
 

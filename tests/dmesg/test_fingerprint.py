@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from kdumpd.fingerprint import fingerprint, read_trace, without_numbers
-from kdumpd.logtext import read_lines
-from kdumpd.panic import Cause, Panic, find_panic
+from kdumpd.dmesg.fingerprint import fingerprint, read_trace, without_numbers
+from kdumpd.dmesg.lines import read_lines
+from kdumpd.dmesg.panic import Cause, Panic, find_panic
 
-LOGS = Path(__file__).parent / "data" / "logs"
+LOGS = Path(__file__).parents[1] / "data" / "logs"
 EXPECTED = tomllib.loads((LOGS / "expected.toml").read_text())
 NAMES = sorted(EXPECTED)
 FROM_OUTSIDE = {Cause.OUT_OF_MEMORY, Cause.NMI, Cause.MACHINE_CHECK}

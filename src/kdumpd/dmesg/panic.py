@@ -7,9 +7,9 @@ from typing import Final
 
 from attrs import frozen
 
-from kdumpd.crashreport import Report, find_report
-from kdumpd.fingerprint import fingerprint, read_trace, without_numbers
-from kdumpd.logtext import PREFIX, Line, decode, last_lines, safe_lines, tail
+from kdumpd.dmesg.fingerprint import fingerprint, read_trace, without_numbers
+from kdumpd.dmesg.lines import PREFIX, Line, decode, last_lines, safe_lines, tail
+from kdumpd.dmesg.report import Report, find_report
 
 __all__ = ["TEXT_LINES", "Cause", "Panic", "find_panic", "last_lines", "safe_lines", "tail"]
 

@@ -23,7 +23,7 @@ from kdumpd.testing import (
     make_kdump,
     make_vmcoreinfo,
 )
-from kdumpd.vmcore import parse_vmcoreinfo
+from kdumpd.vmcore.headers import parse_vmcoreinfo
 
 
 @pytest.mark.parametrize("compression", ["none", "zlib", "lzo", "zstd"])

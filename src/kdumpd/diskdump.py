@@ -19,7 +19,7 @@ from typing import Final
 from attrs import frozen
 
 from kdumpd.errors import FormatError
-from kdumpd.vmcore import MAX_VMCOREINFO_BYTES, read_at, read_exactly
+from kdumpd.vmcore.headers import MAX_VMCOREINFO_BYTES, read_at, read_exactly
 
 SIGNATURE: Final = b"KDUMP   "
 

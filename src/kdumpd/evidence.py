@@ -12,7 +12,7 @@ from kdumpd.dmesg.panic import Panic
 from kdumpd.dump import NO_DUMP, Verdict
 from kdumpd.record import CrashRecord, Log, Phase
 from kdumpd.version import __version__
-from kdumpd.vmcore import Vmcoreinfo
+from kdumpd.vmcore.headers import Vmcoreinfo
 
 _NO_INFO = Vmcoreinfo(release=None, build_id=None, crash_time_s=None, page_bytes=None, values={})
 _NO_LOG = CrashLog(data=b"", tool=None, warnings=())

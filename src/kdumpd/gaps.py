@@ -17,7 +17,7 @@ from typing import Final
 
 from kdumpd.diskdump import DESCRIPTOR, Check, descriptors, is_sound
 from kdumpd.errors import FormatError
-from kdumpd.vmcore import read_exactly
+from kdumpd.vmcore.headers import read_exactly
 
 # How much is put in at the most, and of a dump that may get no longer given up for it. The kernel's image
 # takes 12 MiB, compressed, and what leads on from there another 8 to 15 (measured on 2 and 8 GiB).

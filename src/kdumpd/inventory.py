@@ -21,7 +21,7 @@ from kdumpd.dump import NO_DUMP, Verdict
 from kdumpd.errors import FormatError, KdumpError, StorageError
 from kdumpd.record import MAX_RECORD_BYTES, SCHEMA, CrashRecord, Log, parse_record
 from kdumpd.retention import Artefact, find_artefacts, parse_name
-from kdumpd.vmcore import parse_vmcoreinfo
+from kdumpd.vmcore.headers import parse_vmcoreinfo
 
 DumpState = Literal["complete", "incomplete", "none", "missing", "damaged"]
 

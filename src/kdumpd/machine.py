@@ -19,7 +19,7 @@ from kdumpd.mountevents import watch_mounts
 from kdumpd.mounts import Mount, read_mounts
 from kdumpd.process import Child, open_child
 from kdumpd.uevents import Partition, find_partition, watch_devices
-from kdumpd.vmcore import Vmcoreinfo, read_vmcoreinfo
+from kdumpd.vmcore.headers import Vmcoreinfo, read_vmcoreinfo
 
 T = TypeVar("T")
 Tick = Callable[[], None]

@@ -15,10 +15,10 @@ from typing import Final, Self
 import trio
 
 from kdumpd.errors import FormatError
-from kdumpd.frames import first_needed
 from kdumpd.gaps import Gaps
 from kdumpd.machine import Machine
-from kdumpd.memory import Memory
+from kdumpd.vmcore.memory import Memory
+from kdumpd.vmcore.priority import first_needed
 from kdumpd.worker import Worker
 
 # A batch is read and compressed in so long, or has so much; one that takes longer than that hangs.

@@ -9,9 +9,10 @@ from tests.fuzz.cursor import Cursor
 from tests.fuzz.memory import content_of, fill
 from tests.fuzz.target import Target, is_safe, refusal
 
-from kdumpd import diskdump, vmcore
+from kdumpd import diskdump
 from kdumpd.errors import FormatError
 from kdumpd.retention import make_stamp, parse_name
+from kdumpd.vmcore import headers
 
 # Where the header has its status bits (diskdump_mod.h).
 _STATUS = 424
@@ -99,15 +100,15 @@ _CORE_REGIONS = (0, 64, 4096, 4096 + 360, 4096 + 720)
 def _vmcore(case: bytes) -> None:
     file = fill("vmcore", _changed(case, _cores(), _CORE_REGIONS))
     with refusal(FormatError):
-        _require_sound(vmcore.read_vmcoreinfo(f"/proc/self/fd/{file}"))
+        _require_sound(headers.read_vmcoreinfo(f"/proc/self/fd/{file}"))
 
 
 def _vmcoreinfo(case: bytes) -> None:
     with refusal(FormatError):
-        _require_sound(vmcore.parse_vmcoreinfo(case))
+        _require_sound(headers.parse_vmcoreinfo(case))
 
 
-def _require_sound(info: vmcore.Vmcoreinfo) -> None:
+def _require_sound(info: headers.Vmcoreinfo) -> None:
     assert info.values
     assert all(is_safe(key) and is_safe(value) for key, value in info.values.items())
     assert info.page_bytes is None or 0 <= info.page_bytes <= 1 << 30

@@ -25,7 +25,7 @@ from kdumpd.commit import trouble
 from kdumpd.diskdump import Header
 from kdumpd.errors import ConfigError, FormatError, StorageError
 from kdumpd.record import CrashRecord
-from kdumpd.vmcore import parse_vmcoreinfo
+from kdumpd.vmcore.headers import parse_vmcoreinfo
 
 # What of an archive is of use: the kernel, its split DWARF, modules and their separate debug files.
 _WANTED: Final = (".dwo", ".ko", ".debug")

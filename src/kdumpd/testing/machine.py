@@ -23,7 +23,7 @@ from kdumpd.testing.makedumpfile import SimulatedMakedumpfile, vmcore_dmesg
 from kdumpd.testing.programs import Program, SimulatedProcess
 from kdumpd.testing.timers import SimulatedDeadline, SimulatedWatchdog
 from kdumpd.uevents import Partition
-from kdumpd.vmcore import Vmcoreinfo, parse_vmcoreinfo
+from kdumpd.vmcore.headers import Vmcoreinfo, parse_vmcoreinfo
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.makememory import DIRECT_MAP, PAGE, at, page
 
-from kdumpd.frames import first_needed
+from kdumpd.vmcore.priority import first_needed
 
 
 @attrs.frozen(kw_only=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests import makedump
 
 from kdumpd.errors import FormatError
-from kdumpd.vmcore import parse_vmcoreinfo, read_at, read_exactly, read_vmcoreinfo
+from kdumpd.vmcore.headers import parse_vmcoreinfo, read_at, read_exactly, read_vmcoreinfo
 
 # One file is overwritten by each example on purpose.
 ONE_FILE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=2000)

@@ -12,8 +12,8 @@ from tests.makememory import IMAGE, PAGE, Tables, at, core, page
 from tests.simulated import open_descriptors
 
 from kdumpd.errors import FormatError
-from kdumpd.memory import Memory
-from kdumpd.vmcore import Layout, Segment, parse_vmcoreinfo
+from kdumpd.vmcore.headers import Layout, Segment, parse_vmcoreinfo
+from kdumpd.vmcore.memory import Memory
 
 ONE_FILE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=2000)
 

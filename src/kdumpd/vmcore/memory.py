@@ -7,8 +7,8 @@ from functools import lru_cache
 from typing import Final, Self
 
 from kdumpd.errors import FormatError
-from kdumpd.paging import PageTables
-from kdumpd.vmcore import Layout, Segment, open_vmcore, read_at, read_layout
+from kdumpd.vmcore.headers import Layout, Segment, open_vmcore, read_at, read_layout
+from kdumpd.vmcore.pagetables import PageTables
 
 _DEFAULT_PAGE_BYTES: Final = 4096
 # A kernel stack of x86-64, which is aligned to its size (THREAD_SIZE).

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.makememory import Tables
 
-from kdumpd.paging import PageTables
+from kdumpd.vmcore.pagetables import PageTables
 
 KERNEL = 0xFFFF << 48
 LEVELS = pytest.mark.parametrize("levels", [4, 5])

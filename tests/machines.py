@@ -4,13 +4,13 @@ from typing import Any
 
 import attrs
 
-from kdumpd.commit import Space
 from kdumpd.config import Config, Dump, Storage
 from kdumpd.facts import Facts, LoadResult
+from kdumpd.host.folder import Space
+from kdumpd.host.mounts import Mount
 from kdumpd.lastcrash import LastCrash
 from kdumpd.machinefiles import Unknown
 from kdumpd.makedumpfile import Capabilities
-from kdumpd.mounts import Mount
 from kdumpd.status import Status, assess
 
 MIB = 1 << 20

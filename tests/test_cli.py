@@ -125,7 +125,7 @@ def test_a_program_that_hangs_costs_no_more_than_the_budget(broken_vmcore: Path)
 HUNG_LOOP = """
 import os, time, trio
 from kdumpd.config import parse_config
-from kdumpd.machine import Machine
+from kdumpd.host.machine import Machine
 from kdumpd.supervisor import supervise
 
 class Hung(Machine):

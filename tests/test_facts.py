@@ -14,14 +14,14 @@ import pytest
 from tests.machines import ARMED, CRASH, DENIED, MIB
 
 from kdumpd import facts as facts_module
-from kdumpd.commit import Space
 from kdumpd.config import Config, Dump, parse_config
 from kdumpd.dump import Verdict
 from kdumpd.facts import Facts, LoadResult, gather
+from kdumpd.host.folder import Space
+from kdumpd.host.mounts import Mount
 from kdumpd.lastcrash import LastCrash
 from kdumpd.machinefiles import Unknown
 from kdumpd.makedumpfile import Capabilities
-from kdumpd.mounts import Mount
 from kdumpd.record import CrashRecord, Log
 from kdumpd.status import assess
 from kdumpd.statusreport import render

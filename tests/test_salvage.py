@@ -18,9 +18,9 @@ from trio.testing import MockClock
 from kdumpd import config, diskdump
 from kdumpd.dump import Dump, Limit, Verdict
 from kdumpd.gaps import Gaps
+from kdumpd.host.threads import Worker
 from kdumpd.salvage import salvage
 from kdumpd.testing import SimulatedFolder, SimulatedMachine
-from kdumpd.worker import Worker
 
 T = TypeVar("T")
 

@@ -11,8 +11,8 @@ from trio.testing import MockClock
 from kdumpd import diskdump
 from kdumpd.dmesg.panic import Cause, find_panic
 from kdumpd.errors import DumpError, StorageError
-from kdumpd.mounts import find_mount
-from kdumpd.process import run
+from kdumpd.host.mounts import find_mount
+from kdumpd.host.process import run
 from kdumpd.testing import (
     CRASH_TIME_S,
     DEFAULT_LOG,

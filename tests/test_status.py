@@ -10,11 +10,11 @@ import pytest
 from tests.machines import ARMED, DENIED, FAILED, GIB, LOADED, MIB, PERSIST, UNLOADED, with_facts
 
 from kdumpd import remedies, status
-from kdumpd.commit import Space
 from kdumpd.config import Config, Dump, Storage
+from kdumpd.host.folder import Space
+from kdumpd.host.mounts import Mount
 from kdumpd.machinefiles import Unknown
 from kdumpd.makedumpfile import Capabilities
-from kdumpd.mounts import Mount
 from kdumpd.status import Status, assess
 
 PROJECT = Path(__file__).parents[1]

@@ -12,10 +12,10 @@ from tests.simulated import open_descriptors
 from trio.testing import MockClock
 
 from kdumpd.config import Storage as Settings
-from kdumpd.mounts import Mount, parse_mountinfo
+from kdumpd.host.mounts import Mount, parse_mountinfo
+from kdumpd.host.uevents import Partition
 from kdumpd.storage import NotReady, judge, wait_for_storage
 from kdumpd.testing import SimulatedMachine
-from kdumpd.uevents import Partition
 
 GIB = 1 << 30
 ROOT = b"1 0 0:2 / / rw - squashfs /dev/vda ro\n"

@@ -4,9 +4,9 @@ import pytest
 from attrs import evolve
 from tests.machines import GIB, PERSIST
 
-from kdumpd.commit import Space
 from kdumpd.config import Storage as Settings
-from kdumpd.mounts import Mount
+from kdumpd.host.folder import Space
+from kdumpd.host.mounts import Mount
 from kdumpd.volume import find_fault, floor_bytes
 
 

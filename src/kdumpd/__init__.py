@@ -10,10 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kdumpd.atomic import commit_file
     from kdumpd.capture import capture_dump
     from kdumpd.changes import Changes, device_changes, mount_changes
-    from kdumpd.commit import Folder, Space
     from kdumpd.config import Budget as BudgetSettings
     from kdumpd.config import Config, load_config, parse_config
     from kdumpd.config import Console as ConsoleSettings
@@ -29,17 +27,19 @@ if TYPE_CHECKING:
     from kdumpd.dump import Progress, Verdict
     from kdumpd.ending import Ending, Finish, Outcome, describe_only, restart_machine
     from kdumpd.errors import ConfigError, DumpError, FormatError, KdumpError, StorageError
+    from kdumpd.host.commit import commit_file
+    from kdumpd.host.folder import Folder, Space
+    from kdumpd.host.machine import Machine
+    from kdumpd.host.mounts import Mount, find_mount, read_mounts
+    from kdumpd.host.uevents import Partition, find_partition
     from kdumpd.inventory import Crash, find_crash
     from kdumpd.inventory import read_folder as read_crashes
-    from kdumpd.machine import Machine
     from kdumpd.makedumpfile import PageReport
-    from kdumpd.mounts import Mount, find_mount, read_mounts
     from kdumpd.record import CrashRecord, parse_record
     from kdumpd.status import Status, read_status
     from kdumpd.storage import Storage, wait_for_storage
     from kdumpd.stream import Seekable, place_stream
     from kdumpd.supervisor import supervise
-    from kdumpd.uevents import Partition, find_partition
     from kdumpd.version import __version__
 
 __all__ = [
@@ -115,21 +115,21 @@ _HOMES = {
     "DumpSettings": "config:Dump",
     "Ending": "ending",
     "Finish": "ending",
-    "Folder": "commit",
+    "Folder": "host.folder",
     "FormatError": "errors",
     "KdumpError": "errors",
-    "Machine": "machine",
-    "Mount": "mounts",
+    "Machine": "host.machine",
+    "Mount": "host.mounts",
     "Outcome": "ending",
     "PageReport": "makedumpfile",
     "Panic": "dmesg.panic",
-    "Partition": "uevents",
+    "Partition": "host.uevents",
     "Progress": "dump",
     "ReasonsSettings": "config:Reasons",
     "RebootSettings": "config:Reboot",
     "RetentionSettings": "config:Retention",
     "Seekable": "stream",
-    "Space": "commit",
+    "Space": "host.folder",
     "Status": "status",
     "Storage": "storage",
     "StorageError": "errors",
@@ -139,20 +139,20 @@ _HOMES = {
     "WatchdogSettings": "config:Watchdog",
     "__version__": "version",
     "capture_dump": "capture",
-    "commit_file": "atomic",
+    "commit_file": "host.commit",
     "describe_only": "ending",
     "device_changes": "changes",
     "find_crash": "inventory",
-    "find_mount": "mounts",
+    "find_mount": "host.mounts",
     "find_panic": "dmesg.panic",
-    "find_partition": "uevents",
+    "find_partition": "host.uevents",
     "load_config": "config",
     "mount_changes": "changes",
     "parse_config": "config",
     "parse_record": "record",
     "place_stream": "stream",
     "read_crashes": "inventory:read_folder",
-    "read_mounts": "mounts",
+    "read_mounts": "host.mounts",
     "read_status": "status",
     "restart_machine": "ending",
     "supervise": "supervisor",

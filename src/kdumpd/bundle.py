@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from kdumpd import archive
-from kdumpd.commit import trouble
 from kdumpd.errors import FormatError, StorageError
+from kdumpd.host.folder import trouble
 from kdumpd.inventory import Crash, File
 from kdumpd.retention import parse_name
 from kdumpd.version import __version__

@@ -9,10 +9,10 @@ from typing import NoReturn
 import trio
 
 from kdumpd import config, makedumpfile
-from kdumpd.background import background
 from kdumpd.dump import Dump, Limit, Progress, Verdict, probe
-from kdumpd.machine import Machine
-from kdumpd.worker import Worker
+from kdumpd.host.background import background
+from kdumpd.host.machine import Machine
+from kdumpd.host.threads import Worker
 
 
 async def capture_dump(

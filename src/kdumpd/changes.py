@@ -10,10 +10,10 @@ from typing import Generic, Self, TypeVar
 
 import trio
 
-from kdumpd.background import background
-from kdumpd.machine import Machine
-from kdumpd.mounts import Mount
-from kdumpd.uevents import Partition
+from kdumpd.host.background import background
+from kdumpd.host.machine import Machine
+from kdumpd.host.mounts import Mount
+from kdumpd.host.uevents import Partition
 
 T = TypeVar("T")
 

@@ -57,7 +57,7 @@ def _collect(*, config: Path | None, no_reboot: bool) -> int:
         signal.signal(number, signal.SIG_IGN)
     if no_reboot:
         return _supervise(settings, reboot=False)
-    from kdumpd.reboot import restart
+    from kdumpd.host.reboot import restart
 
     try:
         return _supervise(settings, reboot=True)

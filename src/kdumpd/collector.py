@@ -17,9 +17,9 @@ from kdumpd.dmesg.panic import find_panic
 from kdumpd.dump import NO_DUMP, Dump, Verdict
 from kdumpd.errors import DumpError, FormatError, KdumpError, StorageError
 from kdumpd.evidence import Evidence
-from kdumpd.machine import Machine
+from kdumpd.host.machine import Machine
+from kdumpd.host.watchdog import Lease
 from kdumpd.storage import Storage
-from kdumpd.watchdog import Lease
 
 # What the reasons say while the dump is written: the truth, should the machine go down.
 _PROVISIONAL: Final = Verdict(state="none", why="the machine went down while the dump was written")

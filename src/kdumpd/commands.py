@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from kdumpd import archive, bundle, listing
-from kdumpd.commit import Folder, trouble
 from kdumpd.config import load_config
 from kdumpd.errors import ConfigError, StorageError
+from kdumpd.host.folder import Folder, trouble
 from kdumpd.inventory import Crash, find_crash, read_folder
 from kdumpd.retention import surplus
 

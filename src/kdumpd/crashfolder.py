@@ -11,17 +11,17 @@ from typing import Final, TypeVar
 import trio
 from attrs import frozen
 
-from kdumpd.commit import STACK_BYTES, Folder, Reasons, Space, commit_reasons, trouble
 from kdumpd.config import Config
 from kdumpd.dmesg.panic import tail
 from kdumpd.dump import Limit
 from kdumpd.errors import StorageError
 from kdumpd.evidence import Evidence
-from kdumpd.machine import Machine
+from kdumpd.host.folder import STACK_BYTES, Folder, Reasons, Space, commit_reasons, trouble
+from kdumpd.host.machine import Machine
+from kdumpd.host.threads import Worker
 from kdumpd.retention import find_artefacts, free_stamp, surplus
 from kdumpd.storage import Storage
 from kdumpd.volume import LEAST_DUMP_BYTES, floor_bytes
-from kdumpd.worker import Worker
 
 T = TypeVar("T")
 

@@ -8,8 +8,8 @@ from attrs import frozen
 
 from kdumpd import makedumpfile
 from kdumpd.errors import DumpError
-from kdumpd.machine import Machine
-from kdumpd.process import OUTPUT_BYTES, run
+from kdumpd.host.machine import Machine
+from kdumpd.host.process import OUTPUT_BYTES, run
 
 # Extraction takes well under a second; a tool that needs longer than this hangs on the vmcore.
 _EXTRACT_S: Final = 30.0

@@ -14,16 +14,16 @@ import trio
 from attrs import evolve, frozen
 
 from kdumpd import config, diskdump, makedumpfile
-from kdumpd.commit import Folder, trouble
 from kdumpd.errors import DumpError, FormatError
 from kdumpd.flattened import Placer
 from kdumpd.gaps import Gaps
-from kdumpd.machine import Machine
+from kdumpd.host.folder import Folder, trouble
+from kdumpd.host.machine import Machine
+from kdumpd.host.process import CHUNK_BYTES, Child, Finished, Tail, program_with_pipe, run
+from kdumpd.host.threads import Worker
 from kdumpd.makedumpfile import PageReport
-from kdumpd.process import CHUNK_BYTES, Child, Finished, Tail, program_with_pipe, run
 from kdumpd.salvage import salvage
 from kdumpd.verdict import NO_DUMP, Verdict, judge
-from kdumpd.worker import Worker
 
 __all__ = ["NO_DUMP", "Dump", "Limit", "Progress", "Verdict", "probe", "survey"]
 

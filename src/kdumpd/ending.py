@@ -7,7 +7,7 @@ import trio
 from attrs import frozen
 
 from kdumpd.config import Config
-from kdumpd.machine import Machine
+from kdumpd.host.machine import Machine
 from kdumpd.record import CrashRecord
 
 _SYNC_S: Final = 30.0

@@ -15,10 +15,10 @@ from typing import Final, Literal
 from attrs import evolve, frozen
 
 from kdumpd import diskdump
-from kdumpd.commit import trouble
 from kdumpd.dmesg.panic import Panic, find_panic, tail
 from kdumpd.dump import NO_DUMP, Verdict
 from kdumpd.errors import FormatError, KdumpError, StorageError
+from kdumpd.host.folder import trouble
 from kdumpd.record import MAX_RECORD_BYTES, SCHEMA, CrashRecord, Log, parse_record
 from kdumpd.retention import Artefact, find_artefacts, parse_name
 from kdumpd.vmcore.headers import parse_vmcoreinfo

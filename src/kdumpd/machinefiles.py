@@ -7,7 +7,7 @@ from typing import Final
 
 from attrs import frozen
 
-from kdumpd.commit import Space, trouble
+from kdumpd.host.folder import Space, trouble
 
 _ABSENT: Final = "not there"
 _DENIED: Final = "unknown, needs root"

@@ -16,10 +16,10 @@ import trio
 
 from kdumpd.errors import FormatError
 from kdumpd.gaps import Gaps
-from kdumpd.machine import Machine
+from kdumpd.host.machine import Machine
+from kdumpd.host.threads import Worker
 from kdumpd.vmcore.memory import Memory
 from kdumpd.vmcore.priority import first_needed
-from kdumpd.worker import Worker
 
 # A batch is read and compressed in so long, or has so much; one that takes longer than that hangs.
 _BATCH_S: Final = 0.25

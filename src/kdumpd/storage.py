@@ -13,13 +13,13 @@ from attrs import frozen
 
 from kdumpd import config
 from kdumpd.changes import Ticks
-from kdumpd.commit import Folder, Space, trouble
 from kdumpd.errors import StorageError
-from kdumpd.machine import Machine
-from kdumpd.mounts import Mount, find_mount
-from kdumpd.uevents import Partition
+from kdumpd.host.folder import Folder, Space, trouble
+from kdumpd.host.machine import Machine
+from kdumpd.host.mounts import Mount, find_mount
+from kdumpd.host.threads import Worker
+from kdumpd.host.uevents import Partition
 from kdumpd.volume import find_fault
-from kdumpd.worker import Worker
 
 RESCAN_S: Final = 5.0
 

@@ -7,8 +7,8 @@ from typing import Final, Protocol
 import trio
 
 from kdumpd.flattened import Placer, Splice
-from kdumpd.machine import Machine
-from kdumpd.worker import Worker
+from kdumpd.host.machine import Machine
+from kdumpd.host.threads import Worker
 
 # How long a cancel waits for the thread that writes to the target, before it leaves it behind.
 _BACK_S: Final = 3.0

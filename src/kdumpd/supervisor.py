@@ -12,17 +12,17 @@ from typing import Final
 
 import trio
 
-from kdumpd import watchdog
-from kdumpd.background import background
 from kdumpd.collector import Collector
 from kdumpd.config import Config
-from kdumpd.console import Console
 from kdumpd.dmesg.panic import last_lines
 from kdumpd.dump import Verdict
 from kdumpd.ending import Ending, Finish, Outcome, restart_machine
 from kdumpd.errors import KdumpError
 from kdumpd.evidence import Evidence
-from kdumpd.machine import Deadline, Machine
+from kdumpd.host import watchdog
+from kdumpd.host.background import background
+from kdumpd.host.console import Console
+from kdumpd.host.machine import Deadline, Machine
 from kdumpd.storage import Gate, Storage
 
 BEGIN: Final = "-------- BEGIN kernel panic --------"

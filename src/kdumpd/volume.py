@@ -5,8 +5,8 @@ from typing import Final, Literal
 from attrs import frozen
 
 from kdumpd import config
-from kdumpd.commit import Space
-from kdumpd.mounts import Mount
+from kdumpd.host.folder import Space
+from kdumpd.host.mounts import Mount
 
 LEAST_DUMP_BYTES: Final = 1 << 20
 """Less than this is no dump that any tool would open."""

@@ -9,10 +9,10 @@ from pathlib import Path
 import trio
 from attrs import frozen
 
-from kdumpd.commit import Folder
 from kdumpd.config import Dump as Settings
 from kdumpd.dump import Dump
-from kdumpd.machine import Machine
+from kdumpd.host.folder import Folder
+from kdumpd.host.machine import Machine
 
 from .measure import Comparison, compare
 

@@ -4,8 +4,9 @@ import os
 
 from tests.fuzz.target import Target, is_safe, refusal
 
-from kdumpd import makedumpfile, mounts, uevents
+from kdumpd import makedumpfile
 from kdumpd.errors import DumpError, FormatError
+from kdumpd.host import mounts, uevents
 
 
 def _mountinfo(case: bytes) -> None:

@@ -10,7 +10,7 @@ from subprocess import PIPE, run
 import pytest
 import trio
 
-from kdumpd.uevents import Source, watch_devices
+from kdumpd.host.uevents import Source, watch_devices
 
 from .netlink import uevent_sockets
 
@@ -28,7 +28,7 @@ FLOOD = 200
 WATCHER = """
 import trio
 from functools import partial
-from kdumpd.uevents import watch_devices
+from kdumpd.host.uevents import watch_devices
 
 async def main():
     async with trio.open_nursery() as nursery:

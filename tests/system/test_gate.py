@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from kdumpd.config import Storage
-from kdumpd.machine import Machine, Tick
+from kdumpd.host.machine import Machine, Tick
 from kdumpd.storage import Gate
 
 from .volume import Volume, command

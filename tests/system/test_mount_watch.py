@@ -14,8 +14,8 @@ from subprocess import PIPE
 import pytest
 import trio
 
-from kdumpd.mountevents import watch_mounts
-from kdumpd.mounts import Mount, find_mount, read_mounts
+from kdumpd.host.mountevents import watch_mounts
+from kdumpd.host.mounts import Mount, find_mount, read_mounts
 
 pytestmark = pytest.mark.system
 

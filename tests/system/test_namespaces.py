@@ -19,8 +19,8 @@ import json, os, sys
 from pathlib import Path
 import trio
 from kdumpd.crashlog import read_log
-from kdumpd.machine import Machine
-from kdumpd.process import open_child, program_with_pipe
+from kdumpd.host.machine import Machine
+from kdumpd.host.process import open_child, program_with_pipe
 
 def adjusted():
     for folder in Path("/proc").glob("[0-9]*"):

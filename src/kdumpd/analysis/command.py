@@ -6,8 +6,8 @@ from kdumpd import listing
 from kdumpd.analysis import crash8
 from kdumpd.analysis.progress import Progress
 from kdumpd.analysis.subject import prepare
-from kdumpd.commit import trouble
 from kdumpd.errors import StorageError
+from kdumpd.host.folder import trouble
 from kdumpd.inventory import Crash
 
 

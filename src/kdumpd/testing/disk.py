@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, TypeVar
 import trio
 from attrs import frozen
 
-from kdumpd.commit import Folder, Space
+from kdumpd.host.folder import Folder, Space
 
 T = TypeVar("T")
 

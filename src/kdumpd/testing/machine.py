@@ -11,18 +11,18 @@ from typing import Final, NoReturn, TypeVar
 import trio
 from attrs import evolve
 
-from kdumpd.commit import Folder
 from kdumpd.dmesg.panic import find_panic
 from kdumpd.errors import DumpError, FormatError, StorageError
-from kdumpd.machine import Machine, Tick
-from kdumpd.mounts import Mount, find_mount
+from kdumpd.host.folder import Folder
+from kdumpd.host.machine import Machine, Tick
+from kdumpd.host.mounts import Mount, find_mount
+from kdumpd.host.uevents import Partition
 from kdumpd.testing.console import SimulatedConsole
 from kdumpd.testing.crash import DEFAULT_LOG, make_vmcoreinfo
 from kdumpd.testing.disk import SimulatedDisk, SimulatedFolder
 from kdumpd.testing.makedumpfile import SimulatedMakedumpfile, vmcore_dmesg
 from kdumpd.testing.programs import Program, SimulatedProcess
 from kdumpd.testing.timers import SimulatedDeadline, SimulatedWatchdog
-from kdumpd.uevents import Partition
 from kdumpd.vmcore.headers import Vmcoreinfo, parse_vmcoreinfo
 
 T = TypeVar("T")

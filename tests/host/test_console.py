@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from kdumpd.console import Console, write_line
+from kdumpd.host.console import Console, write_line
 from kdumpd.testing import SimulatedConsole
 
 ONE = "/dev/console"

@@ -11,14 +11,14 @@ from typing import NoReturn, Protocol, TypeVar
 
 import trio
 
-from kdumpd import console, reboot, watchdog
-from kdumpd.commit import Folder
 from kdumpd.errors import StorageError
 from kdumpd.flattened import splice_bytes
-from kdumpd.mountevents import watch_mounts
-from kdumpd.mounts import Mount, read_mounts
-from kdumpd.process import Child, open_child
-from kdumpd.uevents import Partition, find_partition, watch_devices
+from kdumpd.host import console, reboot, watchdog
+from kdumpd.host.folder import Folder
+from kdumpd.host.mountevents import watch_mounts
+from kdumpd.host.mounts import Mount, read_mounts
+from kdumpd.host.process import Child, open_child
+from kdumpd.host.uevents import Partition, find_partition, watch_devices
 from kdumpd.vmcore.headers import Vmcoreinfo, read_vmcoreinfo
 
 T = TypeVar("T")

@@ -4,9 +4,9 @@ import os
 from pathlib import PurePath
 from typing import Final
 
-from kdumpd.commit import trouble
 from kdumpd.errors import StorageError
-from kdumpd.machine import Machine
+from kdumpd.host.folder import trouble
+from kdumpd.host.machine import Machine
 
 _MODE: Final = 0o600
 

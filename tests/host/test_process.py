@@ -9,7 +9,15 @@ import pytest
 import trio
 
 from kdumpd.errors import DumpError
-from kdumpd.process import OUTPUT_BYTES, TAIL_BYTES, Finished, open_child, printable, program_with_pipe, run
+from kdumpd.host.process import (
+    OUTPUT_BYTES,
+    TAIL_BYTES,
+    Finished,
+    open_child,
+    printable,
+    program_with_pipe,
+    run,
+)
 
 
 async def test_a_program_runs_to_its_end() -> None:

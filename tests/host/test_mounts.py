@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdumpd.errors import FormatError, StorageError
-from kdumpd.mountevents import watch_mounts
-from kdumpd.mounts import Mount, find_mount, parse_mountinfo, read_mounts
+from kdumpd.host.mountevents import watch_mounts
+from kdumpd.host.mounts import Mount, find_mount, parse_mountinfo, read_mounts
 
 ROOT = b"47 46 254:0 / / rw,relatime - ext4 /dev/vda rw,discard\n"
 

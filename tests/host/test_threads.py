@@ -5,8 +5,8 @@ import threading
 import pytest
 import trio
 
-from kdumpd.machine import Machine
-from kdumpd.worker import Worker
+from kdumpd.host.machine import Machine
+from kdumpd.host.threads import Worker
 
 
 class Slow:

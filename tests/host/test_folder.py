@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from pyfakefs.fake_filesystem import FakeFilesystem
 
-from kdumpd.commit import (
+from kdumpd.errors import StorageError
+from kdumpd.host.folder import (
     REASON_BYTES,
     Folder,
     Reasons,
@@ -17,7 +18,6 @@ from kdumpd.commit import (
     read_small,
     temporary_name,
 )
-from kdumpd.errors import StorageError
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import trio
 
-from kdumpd.machine import Machine
+from kdumpd.host.machine import Machine
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kdumpd.reboot import DeadlineThread, panic_timeout_s, refusal
+from kdumpd.host.reboot import DeadlineThread, panic_timeout_s, refusal
 
 
 @pytest.mark.parametrize(

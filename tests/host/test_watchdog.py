@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from kdumpd.watchdog import Lease, pet
+from kdumpd.host.watchdog import Lease, pet
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdumpd.errors import FormatError
-from kdumpd.uevents import Partition, find_partition, parse_uevent
+from kdumpd.host.uevents import Partition, find_partition, parse_uevent
 
 # As Linux 6.18 sent it for a loop device.
 CHANGE = (
@@ -82,7 +82,7 @@ def test_without_sysfs_there_is_no_partition(tmp_path: Path) -> None:
 
 NO_FILE_LEFT = """
 import resource, trio, trio.testing
-from kdumpd.uevents import watch_devices
+from kdumpd.host.uevents import watch_devices
 
 async def main():
     ticks = []
@@ -101,7 +101,7 @@ def test_without_any_source_the_watch_says_so_and_sleeps() -> None:
 
 
 def test_importing_the_module_does_not_load_pyudev() -> None:
-    assert run("import sys, kdumpd.uevents; print('pyudev' in sys.modules)") == "False\n"
+    assert run("import sys, kdumpd.host.uevents; print('pyudev' in sys.modules)") == "False\n"
 
 
 def run(program: str) -> str:

@@ -8,7 +8,7 @@ from typing import NoReturn
 import trio
 
 from kdumpd.errors import StorageError
-from kdumpd.mounts import MOUNTINFO
+from kdumpd.host.mounts import MOUNTINFO
 
 
 async def watch_mounts(

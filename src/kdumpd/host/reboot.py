@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from kdumpd.commit import read_small
+from kdumpd.host.folder import read_small
 
 # sys/mount.h and linux/reboot.h
 _MS_RDONLY: Final = 1

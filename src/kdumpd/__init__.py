@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kdumpd.capture import capture_dump
-    from kdumpd.changes import Changes, device_changes, mount_changes
     from kdumpd.config import Budget as BudgetSettings
     from kdumpd.config import Config, load_config, parse_config
     from kdumpd.config import Console as ConsoleSettings
@@ -37,7 +36,8 @@ if TYPE_CHECKING:
     from kdumpd.makedumpfile import PageReport
     from kdumpd.record import CrashRecord, parse_record
     from kdumpd.status import Status, read_status
-    from kdumpd.storage import Storage, wait_for_storage
+    from kdumpd.storage.changes import Changes, device_changes, mount_changes
+    from kdumpd.storage.gate import Storage, wait_for_storage
     from kdumpd.stream import Seekable, place_stream
     from kdumpd.supervisor import supervise
     from kdumpd.version import __version__
@@ -104,7 +104,7 @@ __all__ = [
 _HOMES = {
     "BudgetSettings": "config:Budget",
     "Cause": "dmesg.panic",
-    "Changes": "changes",
+    "Changes": "storage.changes",
     "Config": "config",
     "ConfigError": "errors",
     "ConsoleSettings": "config:Console",
@@ -131,7 +131,7 @@ _HOMES = {
     "Seekable": "stream",
     "Space": "host.folder",
     "Status": "status",
-    "Storage": "storage",
+    "Storage": "storage.gate",
     "StorageError": "errors",
     "StorageSettings": "config:Storage",
     "Verdict": "dump",
@@ -141,13 +141,13 @@ _HOMES = {
     "capture_dump": "capture",
     "commit_file": "host.commit",
     "describe_only": "ending",
-    "device_changes": "changes",
+    "device_changes": "storage.changes",
     "find_crash": "inventory",
     "find_mount": "host.mounts",
     "find_panic": "dmesg.panic",
     "find_partition": "host.uevents",
     "load_config": "config",
-    "mount_changes": "changes",
+    "mount_changes": "storage.changes",
     "parse_config": "config",
     "parse_record": "record",
     "place_stream": "stream",
@@ -156,7 +156,7 @@ _HOMES = {
     "read_status": "status",
     "restart_machine": "ending",
     "supervise": "supervisor",
-    "wait_for_storage": "storage",
+    "wait_for_storage": "storage.gate",
 }
 
 

@@ -19,7 +19,7 @@ from kdumpd.errors import DumpError, FormatError, KdumpError, StorageError
 from kdumpd.evidence import Evidence
 from kdumpd.host.machine import Machine
 from kdumpd.host.watchdog import Lease
-from kdumpd.storage import Storage
+from kdumpd.storage.gate import Storage
 
 # What the reasons say while the dump is written: the truth, should the machine go down.
 _PROVISIONAL: Final = Verdict(state="none", why="the machine went down while the dump was written")

@@ -20,8 +20,8 @@ from kdumpd.host.folder import STACK_BYTES, Folder, Reasons, Space, commit_reaso
 from kdumpd.host.machine import Machine
 from kdumpd.host.threads import Worker
 from kdumpd.retention import find_artefacts, free_stamp, surplus
-from kdumpd.storage import Storage
-from kdumpd.volume import LEAST_DUMP_BYTES, floor_bytes
+from kdumpd.storage.gate import Storage
+from kdumpd.storage.volume import LEAST_DUMP_BYTES, floor_bytes
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from kdumpd.facts import LOAD_RESULT, Facts, gather
 from kdumpd.machinefiles import Unknown
 from kdumpd.makedumpfile import FREE_PAGES, choose_compression
 from kdumpd.remedies import REASONS, WARNINGS
-from kdumpd.volume import LEAST_DUMP_BYTES, find_fault, floor_bytes
+from kdumpd.storage.volume import LEAST_DUMP_BYTES, find_fault, floor_bytes
 
 ARCHITECTURE: Final = "x86_64"
 # The rows of the reservation: from so much memory on, so much is reserved; largest first.

@@ -23,7 +23,7 @@ from kdumpd.host import watchdog
 from kdumpd.host.background import background
 from kdumpd.host.console import Console
 from kdumpd.host.machine import Deadline, Machine
-from kdumpd.storage import Gate, Storage
+from kdumpd.storage.gate import Gate, Storage
 
 BEGIN: Final = "-------- BEGIN kernel panic --------"
 END: Final = "-------- END kernel panic --------"

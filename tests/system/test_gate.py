@@ -10,7 +10,7 @@ import trio
 
 from kdumpd.config import Storage
 from kdumpd.host.machine import Machine, Tick
-from kdumpd.storage import Gate
+from kdumpd.storage.gate import Gate
 
 from .volume import Volume, command
 

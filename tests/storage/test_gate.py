@@ -14,7 +14,7 @@ from trio.testing import MockClock
 from kdumpd.config import Storage as Settings
 from kdumpd.host.mounts import Mount, parse_mountinfo
 from kdumpd.host.uevents import Partition
-from kdumpd.storage import NotReady, judge, wait_for_storage
+from kdumpd.storage.gate import NotReady, judge, wait_for_storage
 from kdumpd.testing import SimulatedMachine
 
 GIB = 1 << 30

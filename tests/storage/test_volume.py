@@ -7,7 +7,7 @@ from tests.machines import GIB, PERSIST
 from kdumpd.config import Storage as Settings
 from kdumpd.host.folder import Space
 from kdumpd.host.mounts import Mount
-from kdumpd.volume import find_fault, floor_bytes
+from kdumpd.storage.volume import find_fault, floor_bytes
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,14 @@ import trio
 from attrs import frozen
 
 from kdumpd import config
-from kdumpd.changes import Ticks
 from kdumpd.errors import StorageError
 from kdumpd.host.folder import Folder, Space, trouble
 from kdumpd.host.machine import Machine
 from kdumpd.host.mounts import Mount, find_mount
 from kdumpd.host.threads import Worker
 from kdumpd.host.uevents import Partition
-from kdumpd.volume import find_fault
+from kdumpd.storage.changes import Ticks
+from kdumpd.storage.volume import find_fault
 
 RESCAN_S: Final = 5.0
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import attrs
 from tests import makedump
 
-from kdumpd import diskdump
 from kdumpd.dmesg.panic import find_panic
-from kdumpd.dump import NO_DUMP, Verdict
+from kdumpd.dump import kdumpfile
+from kdumpd.dump.job import NO_DUMP, Verdict
 from kdumpd.inventory import read_folder
 from kdumpd.record import CrashRecord, Log, Phase
 from kdumpd.retention import make_stamp
@@ -65,7 +65,7 @@ def record(folder: Path, stamp: str, time_s: int, log: bytes) -> CrashRecord:
 def verdict(path: Path) -> Verdict:
     fd = os.open(path, os.O_RDONLY)
     try:
-        found = diskdump.check(fd)
+        found = kdumpfile.check(fd)
     finally:
         os.close(fd)
     return Verdict(

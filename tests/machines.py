@@ -5,12 +5,12 @@ from typing import Any
 import attrs
 
 from kdumpd.config import Config, Dump, Storage
+from kdumpd.dump.makedumpfile import Capabilities
 from kdumpd.facts import Facts, LoadResult
 from kdumpd.host.folder import Space
 from kdumpd.host.mounts import Mount
 from kdumpd.lastcrash import LastCrash
 from kdumpd.machinefiles import Unknown
-from kdumpd.makedumpfile import Capabilities
 from kdumpd.status import Status, assess
 
 MIB = 1 << 20

@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from kdumpd import diskdump
 from kdumpd.config import SECTIONS, Config
+from kdumpd.dump import kdumpfile
 from kdumpd.ending import Outcome
 from kdumpd.supervisor import supervise
 from kdumpd.testing import SimulatedMachine
@@ -47,10 +47,10 @@ def dump_file(machine: SimulatedMachine) -> Path:
     return machine.files() / "kcrashes" / DUMP
 
 
-def check(dump: Path) -> diskdump.Check:
+def check(dump: Path) -> kdumpfile.Check:
     """What is in a dump."""
     with dump.open("rb") as file:
-        return diskdump.check(file.fileno())
+        return kdumpfile.check(file.fileno())
 
 
 def open_descriptors() -> set[tuple[int, str]]:

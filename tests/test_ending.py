@@ -5,7 +5,7 @@ import trio
 from trio.testing import MockClock
 
 from kdumpd.config import Config
-from kdumpd.dump import NO_DUMP
+from kdumpd.dump.job import NO_DUMP
 from kdumpd.ending import Ending, Outcome, describe_only, describe_restart, restart_machine
 from kdumpd.record import CrashRecord, Log
 from kdumpd.testing import SimulatedMachine

@@ -8,8 +8,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from kdumpd import diskdump
 from kdumpd.dmesg.panic import Cause, find_panic
+from kdumpd.dump import kdumpfile
 from kdumpd.errors import DumpError, StorageError
 from kdumpd.host.mounts import find_mount
 from kdumpd.host.process import run
@@ -33,7 +33,7 @@ def test_the_dump_is_a_valid_one(compression: str, pages: int, tmp_path: Path) -
     path = tmp_path / "dump"
     path.write_bytes(make_kdump(pages=pages, compression=compression, level=17, vmcoreinfo=note))
     with path.open("rb") as file:
-        checked = diskdump.check(file.fileno())
+        checked = kdumpfile.check(file.fileno())
     assert checked.complete
     assert (checked.pages, checked.header.dump_level) == (pages, 17)
     assert (checked.header.compression, checked.header.vmcoreinfo) == (compression, note)
@@ -47,7 +47,7 @@ def test_any_front_part_of_the_stream_is_a_dump_cut_short(tmp_path: Path) -> Non
         with path.open("w+b") as file:
             for record in records[1:number]:
                 os.pwrite(file.fileno(), record[16:], int.from_bytes(record[:8], "big"))
-            seen.append(diskdump.check(file.fileno()).pages)
+            seen.append(kdumpfile.check(file.fileno()).pages)
     assert seen == sorted(seen)
     assert seen[-1] == 100
 

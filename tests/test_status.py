@@ -11,10 +11,10 @@ from tests.machines import ARMED, DENIED, FAILED, GIB, LOADED, MIB, PERSIST, UNL
 
 from kdumpd import remedies, status
 from kdumpd.config import Config, Dump, Storage
+from kdumpd.dump.makedumpfile import Capabilities
 from kdumpd.host.folder import Space
 from kdumpd.host.mounts import Mount
 from kdumpd.machinefiles import Unknown
-from kdumpd.makedumpfile import Capabilities
 from kdumpd.status import Status, assess
 
 PROJECT = Path(__file__).parents[1]

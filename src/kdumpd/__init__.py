@@ -10,7 +10,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kdumpd.capture import capture_dump
     from kdumpd.config import Budget as BudgetSettings
     from kdumpd.config import Config, load_config, parse_config
     from kdumpd.config import Console as ConsoleSettings
@@ -23,7 +22,10 @@ if TYPE_CHECKING:
     from kdumpd.config import Vmcore as VmcoreSettings
     from kdumpd.config import Watchdog as WatchdogSettings
     from kdumpd.dmesg.panic import Cause, Panic, find_panic
-    from kdumpd.dump import Progress, Verdict
+    from kdumpd.dump.capture import capture_dump
+    from kdumpd.dump.job import Progress, Verdict
+    from kdumpd.dump.makedumpfile import PageReport
+    from kdumpd.dump.stream import Seekable, place_stream
     from kdumpd.ending import Ending, Finish, Outcome, describe_only, restart_machine
     from kdumpd.errors import ConfigError, DumpError, FormatError, KdumpError, StorageError
     from kdumpd.host.commit import commit_file
@@ -33,12 +35,10 @@ if TYPE_CHECKING:
     from kdumpd.host.uevents import Partition, find_partition
     from kdumpd.inventory import Crash, find_crash
     from kdumpd.inventory import read_folder as read_crashes
-    from kdumpd.makedumpfile import PageReport
     from kdumpd.record import CrashRecord, parse_record
     from kdumpd.status import Status, read_status
     from kdumpd.storage.changes import Changes, device_changes, mount_changes
     from kdumpd.storage.gate import Storage, wait_for_storage
-    from kdumpd.stream import Seekable, place_stream
     from kdumpd.supervisor import supervise
     from kdumpd.version import __version__
 
@@ -121,24 +121,24 @@ _HOMES = {
     "Machine": "host.machine",
     "Mount": "host.mounts",
     "Outcome": "ending",
-    "PageReport": "makedumpfile",
+    "PageReport": "dump.makedumpfile",
     "Panic": "dmesg.panic",
     "Partition": "host.uevents",
-    "Progress": "dump",
+    "Progress": "dump.job",
     "ReasonsSettings": "config:Reasons",
     "RebootSettings": "config:Reboot",
     "RetentionSettings": "config:Retention",
-    "Seekable": "stream",
+    "Seekable": "dump.stream",
     "Space": "host.folder",
     "Status": "status",
     "Storage": "storage.gate",
     "StorageError": "errors",
     "StorageSettings": "config:Storage",
-    "Verdict": "dump",
+    "Verdict": "dump.job",
     "VmcoreSettings": "config:Vmcore",
     "WatchdogSettings": "config:Watchdog",
     "__version__": "version",
-    "capture_dump": "capture",
+    "capture_dump": "dump.capture",
     "commit_file": "host.commit",
     "describe_only": "ending",
     "device_changes": "storage.changes",
@@ -150,7 +150,7 @@ _HOMES = {
     "mount_changes": "storage.changes",
     "parse_config": "config",
     "parse_record": "record",
-    "place_stream": "stream",
+    "place_stream": "dump.stream",
     "read_crashes": "inventory:read_folder",
     "read_mounts": "host.mounts",
     "read_status": "status",

@@ -9,12 +9,12 @@ from typing import Final
 
 import trio
 
-from kdumpd import dump, makedumpfile
 from kdumpd.config import Config
 from kdumpd.crashfolder import CrashFolder
-from kdumpd.crashlog import CrashLog, read_log
 from kdumpd.dmesg.panic import find_panic
-from kdumpd.dump import NO_DUMP, Dump, Verdict
+from kdumpd.dump import job, makedumpfile
+from kdumpd.dump.job import NO_DUMP, Dump, Verdict
+from kdumpd.dump.tools import CrashLog, read_log
 from kdumpd.errors import DumpError, FormatError, KdumpError, StorageError
 from kdumpd.evidence import Evidence
 from kdumpd.host.machine import Machine
@@ -116,13 +116,13 @@ class Collector:
             return
         try:
             await self._probe()
-            self._survey = await dump.survey(self._machine, self._config.dump, self._config.vmcore.path)
+            self._survey = await job.survey(self._machine, self._config.dump, self._config.vmcore.path)
         except DumpError as error:
             self.warn(str(error))
 
     async def _probe(self) -> makedumpfile.Capabilities:
         if self._capabilities is None:
-            self._capabilities = await dump.probe(self._machine, self._config.dump.makedumpfile)
+            self._capabilities = await job.probe(self._machine, self._config.dump.makedumpfile)
             self._evidence.tools["makedumpfile"] = self._capabilities.version
         return self._capabilities
 

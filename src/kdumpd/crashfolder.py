@@ -13,7 +13,7 @@ from attrs import frozen
 
 from kdumpd.config import Config
 from kdumpd.dmesg.panic import tail
-from kdumpd.dump import Limit
+from kdumpd.dump.job import Limit
 from kdumpd.errors import StorageError
 from kdumpd.evidence import Evidence
 from kdumpd.host.folder import STACK_BYTES, Folder, Reasons, Space, commit_reasons, trouble

@@ -14,9 +14,9 @@ from typing import Final, Literal
 
 from attrs import evolve, frozen
 
-from kdumpd import diskdump
 from kdumpd.dmesg.panic import Panic, find_panic, tail
-from kdumpd.dump import NO_DUMP, Verdict
+from kdumpd.dump import kdumpfile
+from kdumpd.dump.job import NO_DUMP, Verdict
 from kdumpd.errors import FormatError, KdumpError, StorageError
 from kdumpd.host.folder import trouble
 from kdumpd.record import MAX_RECORD_BYTES, SCHEMA, CrashRecord, Log, parse_record
@@ -129,8 +129,8 @@ def _crash_of(path: Path) -> Crash:
 
 
 def _kind(path: Path) -> str:
-    start = _read(path, len(diskdump.SIGNATURE), from_end=False)
-    return "dump" if start == diskdump.SIGNATURE else "log"
+    start = _read(path, len(kdumpfile.SIGNATURE), from_end=False)
+    return "dump" if start == kdumpfile.SIGNATURE else "log"
 
 
 def _names(folder: Path) -> list[str]:
@@ -251,7 +251,7 @@ def _with_dump(record: CrashRecord, file: File) -> CrashRecord:
     )
 
 
-def check_dump(path: Path) -> diskdump.Check:
+def check_dump(path: Path) -> kdumpfile.Check:
     """Check a dump file's structure.
 
     Raises:
@@ -262,7 +262,7 @@ def check_dump(path: Path) -> diskdump.Check:
     except OSError as error:
         raise FormatError(f"cannot be read: {trouble(error)}") from error
     try:
-        return diskdump.check(fd)
+        return kdumpfile.check(fd)
     finally:
         os.close(fd)
 

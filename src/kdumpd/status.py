@@ -10,9 +10,9 @@ from typing import Final
 from attrs import frozen
 
 from kdumpd.config import Config
+from kdumpd.dump.makedumpfile import FREE_PAGES, choose_compression
 from kdumpd.facts import LOAD_RESULT, Facts, gather
 from kdumpd.machinefiles import Unknown
-from kdumpd.makedumpfile import FREE_PAGES, choose_compression
 from kdumpd.remedies import REASONS, WARNINGS
 from kdumpd.storage.volume import LEAST_DUMP_BYTES, find_fault, floor_bytes
 

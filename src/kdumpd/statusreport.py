@@ -5,12 +5,12 @@ import textwrap
 from collections.abc import Iterator
 from typing import Final
 
+from kdumpd.dump.makedumpfile import choose_compression
 from kdumpd.facts import Facts
 from kdumpd.host.folder import Space
 from kdumpd.host.mounts import Mount
 from kdumpd.lastcrash import LastCrash
 from kdumpd.machinefiles import Unknown
-from kdumpd.makedumpfile import choose_compression
 from kdumpd.status import Finding, Status, as_size, room_bytes
 
 SCHEMA: Final = 1

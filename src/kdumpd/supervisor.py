@@ -15,7 +15,7 @@ import trio
 from kdumpd.collector import Collector
 from kdumpd.config import Config
 from kdumpd.dmesg.panic import last_lines
-from kdumpd.dump import Verdict
+from kdumpd.dump.job import Verdict
 from kdumpd.ending import Ending, Finish, Outcome, restart_machine
 from kdumpd.errors import KdumpError
 from kdumpd.evidence import Evidence

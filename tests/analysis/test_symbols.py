@@ -16,7 +16,7 @@ from tests.analysis.makeelf import AARCH64, BUILD_ID
 
 from kdumpd.analysis.progress import Progress
 from kdumpd.analysis.symbols import Kernel, Symbols, find_symbols
-from kdumpd.diskdump import Header
+from kdumpd.dump.kdumpfile import Header
 from kdumpd.errors import ConfigError, FormatError, KdumpError
 from kdumpd.record import CrashRecord
 

@@ -10,7 +10,7 @@ import trio
 from attrs import frozen
 
 from kdumpd.config import Dump as Settings
-from kdumpd.dump import Dump
+from kdumpd.dump.job import Dump
 from kdumpd.host.folder import Folder
 from kdumpd.host.machine import Machine
 

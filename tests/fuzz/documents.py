@@ -9,9 +9,9 @@ from tests.fuzz.cursor import Cursor
 from tests.fuzz.target import Target, refusal
 
 from kdumpd import config, inventory, listing, record, retention
-from kdumpd.dump import Verdict
+from kdumpd.dump.job import Verdict
+from kdumpd.dump.makedumpfile import PageReport
 from kdumpd.errors import ConfigError, FormatError
-from kdumpd.makedumpfile import PageReport
 
 
 def _config(case: bytes) -> None:

@@ -9,7 +9,7 @@ from tests.fuzz.cursor import Cursor
 from tests.fuzz.memory import content_of, fill
 from tests.fuzz.target import Target, is_safe, refusal
 
-from kdumpd import diskdump
+from kdumpd.dump import kdumpfile
 from kdumpd.errors import FormatError
 from kdumpd.retention import make_stamp, parse_name
 from kdumpd.vmcore import headers
@@ -68,17 +68,17 @@ def _kdump(case: bytes) -> None:
     content = _changed(case, _dumps(), _dump_regions())
     file = fill("dump", content)
     with refusal(FormatError):
-        check = diskdump.check(file)
+        check = kdumpfile.check(file)
         assert 0 <= check.pages <= check.expected_pages <= check.header.max_mapnr
         assert check.size_bytes == len(content)
         assert check.complete <= (not check.header.incomplete)
     assert content_of(file) == content, "a check changed the file"
     sealed = False
     with refusal(FormatError):
-        diskdump.seal(file)
+        kdumpfile.seal(file)
         sealed = True
     if sealed:
-        assert diskdump.read_header(file).incomplete
+        assert kdumpfile.read_header(file).incomplete
         content = _with_incomplete_bit(content)
     assert content_of(file) == content, "a seal changed more than its bit"
 

@@ -9,7 +9,7 @@ from tests.fuzz.cursor import Cursor
 from tests.fuzz.memory import fill
 from tests.fuzz.target import Target, refusal
 
-from kdumpd import flattened
+from kdumpd.dump import flattened
 from kdumpd.errors import FormatError
 
 _HEADER = struct.pack(">16sqq", b"makedumpfile", 1, 1).ljust(flattened.HEADER_BYTES, b"\0")

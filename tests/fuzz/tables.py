@@ -4,7 +4,7 @@ import os
 
 from tests.fuzz.target import Target, is_safe, refusal
 
-from kdumpd import makedumpfile
+from kdumpd.dump import makedumpfile
 from kdumpd.errors import DumpError, FormatError
 from kdumpd.host import mounts, uevents
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import attrs
 
 import kdumpd
-from kdumpd.diskdump import check
+from kdumpd.dump.kdumpfile import check
 
 from .volume import Volume, command
 

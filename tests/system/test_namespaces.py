@@ -18,7 +18,7 @@ INSIDE = """
 import json, os, sys
 from pathlib import Path
 import trio
-from kdumpd.crashlog import read_log
+from kdumpd.dump.tools import read_log
 from kdumpd.host.machine import Machine
 from kdumpd.host.process import open_child, program_with_pipe
 

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from kdumpd import place_stream
-from kdumpd.diskdump import check
+from kdumpd.dump.kdumpfile import check
 
 from .crash import Crash
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kdumpd import diskdump
+from kdumpd.dump import kdumpfile
 
 from .disk import PersistDisk
 
@@ -36,7 +36,7 @@ def _reason(path: Path) -> str:
 
 def _dump(path: Path) -> str:
     with path.open("rb") as file:
-        checked = diskdump.check(file.fileno())
+        checked = kdumpfile.check(file.fileno())
     header = checked.header
     state = "complete" if checked.complete else "incomplete"
     return (

@@ -19,7 +19,8 @@ import pytest
 from drgn.helpers.linux.pid import for_each_task
 from drgn.helpers.linux.printk import get_dmesg
 
-from kdumpd import DumpSettings, Verdict, capture_dump, diskdump
+from kdumpd import DumpSettings, Verdict, capture_dump
+from kdumpd.dump import kdumpfile
 from kdumpd.inventory import read_folder
 
 from .modules import source
@@ -116,7 +117,7 @@ def test_one_cause_has_one_fingerprint_and_three_have_three(crashes: Mapping[str
 def test_kaslr_was_on(crashes: Mapping[str, Path]) -> None:
     for folder in crashes.values():
         with read_folder(folder)[0].files["dump"].path.open("rb") as file:
-            info = diskdump.read_header(file.fileno()).vmcoreinfo.decode()
+            info = kdumpfile.read_header(file.fileno()).vmcoreinfo.decode()
         assert int(re.findall(r"KERNELOFFSET=(\w+)", info)[0], 16) > 0
 
 
@@ -189,7 +190,7 @@ def test_a_sealed_dump_gives_what_it_has(
     (tmp_path / crash.files["log"].path.name).write_bytes(crash.files["log"].path.read_bytes())
     assert "the dump is truncated: " in kdumpd("analyze", tmp_path, "--debug", debug, code=2)
     with dump.open("r+b") as file:
-        diskdump.seal(file.fileno())
+        kdumpfile.seal(file.fileno())
     shown = kdumpd("analyze", tmp_path, "--debug", debug)
     assert re.fullmatch(f"  at {PLACES[trigger]}", shown.splitlines()[1])
     assert "Not to be had from this dump" in shown

@@ -9,7 +9,7 @@ import attrs
 import drgn
 import pytest
 
-from kdumpd import diskdump
+from kdumpd.dump import kdumpfile
 
 from . import disk
 from .disk import PersistDisk
@@ -156,7 +156,7 @@ def require_dump(persist: PersistDisk, left: Left) -> None:
 
 def require_whole(persist: PersistDisk, dump: str, opened: Opened = next_boot) -> None:
     with opened(persist) as root, (root / dump).open("rb") as file:
-        assert diskdump.check(file.fileno()).complete
+        assert kdumpfile.check(file.fileno()).complete
 
 
 def test_panic_of_the_capture_kernel(crashed: Callable[[Scenario], Run]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from kdumpd import diskdump
+from kdumpd.dump import kdumpfile
 
 from . import disk
 from .disk import PersistDisk
@@ -37,7 +37,7 @@ def test_panics_in_a_row(tmp_path: Path) -> None:
         assert {path.name for path in root.glob("kcrashes/*")} == kept(stamps)
         for path in root.glob("kcrashes/*.dump"):
             with path.open("rb") as file:
-                assert diskdump.check(file.fileno()).complete
+                assert kdumpfile.check(file.fileno()).complete
     print(f"{PANICS} panics, one every {(time.monotonic() - began_s) / PANICS:.0f} s")
 
 

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 import attrs
 import pytest
 
-from kdumpd import diskdump
+from kdumpd.dump import kdumpfile
 
 from . import disk, logwrites
 from .command import run
@@ -333,4 +333,4 @@ def require_older(recording: Recording, found: Files) -> set[str]:
 
 def require_complete(dump: Path) -> None:
     with dump.open("rb") as file:
-        require(diskdump.check(file.fileno()).complete, "the dump is not complete")
+        require(kdumpfile.check(file.fileno()).complete, "the dump is not complete")

@@ -20,7 +20,7 @@ import attrs
 import drgn
 import pytest
 
-from kdumpd.diskdump import read_header
+from kdumpd.dump.kdumpfile import read_header
 
 from .evidence import Evidence
 from .makedumpfile import PROGRAM

@@ -21,7 +21,7 @@ from attrs import frozen
 from kdumpd import archive
 from kdumpd.analysis.elf import MAGIC, Elf, Forwards, read_elf, symbol_addresses
 from kdumpd.analysis.progress import Progress
-from kdumpd.diskdump import Header
+from kdumpd.dump.kdumpfile import Header
 from kdumpd.errors import ConfigError, FormatError, StorageError
 from kdumpd.host.folder import trouble
 from kdumpd.record import CrashRecord

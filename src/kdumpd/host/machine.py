@@ -11,8 +11,8 @@ from typing import NoReturn, Protocol, TypeVar
 
 import trio
 
+from kdumpd.dump.flattened import splice_bytes
 from kdumpd.errors import StorageError
-from kdumpd.flattened import splice_bytes
 from kdumpd.host import console, reboot, watchdog
 from kdumpd.host.folder import Folder
 from kdumpd.host.mountevents import watch_mounts

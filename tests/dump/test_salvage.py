@@ -15,11 +15,12 @@ from tests.makememory import IMAGE, at, core, page
 from tests.simulated import check, open_descriptors
 from trio.testing import MockClock
 
-from kdumpd import config, diskdump
-from kdumpd.dump import Dump, Limit, Verdict
-from kdumpd.gaps import Gaps
+from kdumpd import config
+from kdumpd.dump import kdumpfile
+from kdumpd.dump.backfill import Gaps
+from kdumpd.dump.job import Dump, Limit, Verdict
+from kdumpd.dump.salvage import salvage
 from kdumpd.host.threads import Worker
-from kdumpd.salvage import salvage
 from kdumpd.testing import SimulatedFolder, SimulatedMachine
 
 T = TypeVar("T")
@@ -197,7 +198,7 @@ def gaps(tmp_path: Path) -> Gaps:
     file = tmp_path / "cut"
     file.write_bytes(makedump.kdump(KEPT)[: CUT.size_bytes])
     fd = os.open(file, os.O_RDWR)
-    return Gaps(fd, diskdump.check(fd), limit_bytes=None)
+    return Gaps(fd, kdumpfile.check(fd), limit_bytes=None)
 
 
 async def test_a_read_that_hangs_is_left_behind(

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests import makedump
 
-from kdumpd import diskdump
+from kdumpd.dump import kdumpfile
+from kdumpd.dump.backfill import Gaps
 from kdumpd.errors import FormatError
-from kdumpd.gaps import Gaps
 
 ONE_FILE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=2000)
 
@@ -61,7 +61,7 @@ def opened(folder: Path, data: bytes, limit_bytes: int | None = None) -> Iterato
     path = folder / "dump"
     path.write_bytes(data)
     fd = os.open(path, os.O_RDWR)
-    gaps = Gaps(fd, diskdump.check(fd), limit_bytes=limit_bytes)
+    gaps = Gaps(fd, kdumpfile.check(fd), limit_bytes=limit_bytes)
     gaps.prepare()
     yield gaps
     gaps.close()
@@ -116,7 +116,7 @@ def test_a_dump_whose_gaps_are_all_filled_is_whole(tmp_path: Path, level: int) -
         assert gaps.filled == len(lacking) > 20
         assert not any(gaps.lacks(frame) for frame in FRAMES)
         assert not gaps.full
-        assert diskdump.check(os.open(tmp_path / "dump", os.O_RDONLY)).complete
+        assert kdumpfile.check(os.open(tmp_path / "dump", os.O_RDONLY)).complete
     assert pages_of(file(tmp_path)) == pages_of(dump)
 
 
@@ -200,7 +200,7 @@ def test_pages_in_no_order_are_left_alone(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "dump").write_bytes(cut(DATA + 100000))
     fd = os.open(tmp_path / "dump", os.O_RDONLY)
-    gaps = Gaps(fd, diskdump.check(fd), limit_bytes=None)
+    gaps = Gaps(fd, kdumpfile.check(fd), limit_bytes=None)
     with suppress(OSError):
         gaps.prepare()
     with pytest.raises(OSError, match="Bad file descriptor"):
@@ -231,7 +231,7 @@ def test_whatever_is_filled_the_dump_is_true(
             wanted |= set(batch) - {EXCLUDED}
             assert wanted <= pages_of(file(tmp_path)).keys()
         fd = os.open(tmp_path / "dump", os.O_RDONLY)
-        found = diskdump.check(fd)
+        found = kdumpfile.check(fd)
         os.close(fd)
         assert found.pages == len(pages_of(file(tmp_path)))
         assert limit_bytes is None or found.size_bytes <= limit_bytes
@@ -244,7 +244,7 @@ def test_a_bitmap_of_many_pages_takes_little_memory(tmp_path: Path) -> None:
     path = tmp_path / "dump"
     path.write_bytes(dump)
     fd = os.open(path, os.O_RDWR)
-    gaps = Gaps(fd, diskdump.check(fd), limit_bytes=None)
+    gaps = Gaps(fd, kdumpfile.check(fd), limit_bytes=None)
     gaps.prepare()
     assert [frame for frame in (4, 5, 6, 10 << 20, 16 << 20) if gaps.expects(frame)] == [5, 10 << 20]
     assert not gaps.lacks(10 << 20)

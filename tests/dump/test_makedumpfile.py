@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdumpd import makedumpfile
+from kdumpd.dump import makedumpfile
+from kdumpd.dump.makedumpfile import Capabilities, PageReport
 from kdumpd.errors import DumpError
-from kdumpd.makedumpfile import Capabilities, PageReport
 
 VERSION_172 = b"""makedumpfile: version 1.7.2 (released on 20 Oct 2022)
 lzo\tenabled

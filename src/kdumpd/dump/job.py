@@ -13,17 +13,18 @@ from typing import Final
 import trio
 from attrs import evolve, frozen
 
-from kdumpd import config, diskdump, makedumpfile
+from kdumpd import config
+from kdumpd.dump import kdumpfile, makedumpfile
+from kdumpd.dump.backfill import Gaps
+from kdumpd.dump.flattened import Placer
+from kdumpd.dump.makedumpfile import PageReport
+from kdumpd.dump.salvage import salvage
+from kdumpd.dump.verdict import NO_DUMP, Verdict, judge
 from kdumpd.errors import DumpError, FormatError
-from kdumpd.flattened import Placer
-from kdumpd.gaps import Gaps
 from kdumpd.host.folder import Folder, trouble
 from kdumpd.host.machine import Machine
 from kdumpd.host.process import CHUNK_BYTES, Child, Finished, Tail, program_with_pipe, run
 from kdumpd.host.threads import Worker
-from kdumpd.makedumpfile import PageReport
-from kdumpd.salvage import salvage
-from kdumpd.verdict import NO_DUMP, Verdict, judge
 
 __all__ = ["NO_DUMP", "Dump", "Limit", "Progress", "Verdict", "probe", "survey"]
 
@@ -124,7 +125,7 @@ class Dump:
         self._finished: Verdict | None = None
         self._given_up = False
         self._writable = True
-        self._check: diskdump.Check | None = None
+        self._check: kdumpfile.Check | None = None
         self._gaps: Gaps | None = None
         self._surveyed = False
         self._tail = Tail()
@@ -323,10 +324,10 @@ class Dump:
                     advance=self._advance,
                 )
 
-    def _checked(self, target: int) -> diskdump.Check:
+    def _checked(self, target: int) -> kdumpfile.Check:
         """What the file holds; looked at again where something was added."""
         if self._check is None or (self._gaps is not None and self._gaps.changed):
-            self._check = diskdump.check(target)
+            self._check = kdumpfile.check(target)
         return self._check
 
     def _finish(self, target: int, cut: str | None, report: PageReport | None) -> Verdict:
@@ -350,7 +351,7 @@ class Dump:
 
     def _publish(self, target: int, verdict: Verdict) -> Verdict:
         if verdict.state == "incomplete":
-            diskdump.seal(target)
+            kdumpfile.seal(target)
         if verdict.state != "none":
             self._folder.sync_file(target)  # the part that takes long, before the last look
         if verdict.state == "none" or self._given_up:

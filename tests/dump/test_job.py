@@ -9,12 +9,12 @@ from tests.simulated import check, open_descriptors
 from trio.testing import MockClock
 
 from kdumpd import config
-from kdumpd.diskdump import Check, Header
-from kdumpd.dump import Dump, Limit, Progress, Verdict, probe, survey
+from kdumpd.dump.job import Dump, Limit, Progress, Verdict, probe, survey
+from kdumpd.dump.kdumpfile import Check, Header
+from kdumpd.dump.makedumpfile import PageReport
+from kdumpd.dump.verdict import judge, not_private
 from kdumpd.errors import DumpError
-from kdumpd.makedumpfile import PageReport
 from kdumpd.testing import SimulatedFolder, SimulatedMachine
-from kdumpd.verdict import judge, not_private
 
 HEADER = Header(
     version=6,

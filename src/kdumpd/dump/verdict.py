@@ -4,8 +4,9 @@ from typing import Final, Literal
 
 from attrs import evolve, frozen
 
-from kdumpd import config, diskdump, makedumpfile
-from kdumpd.makedumpfile import PageReport
+from kdumpd import config
+from kdumpd.dump import kdumpfile, makedumpfile
+from kdumpd.dump.makedumpfile import PageReport
 
 State = Literal["complete", "incomplete", "none"]
 
@@ -43,7 +44,7 @@ NO_DUMP: Final = Verdict(state="none", why="it was not begun")
 
 
 def judge(
-    check: diskdump.Check, report: PageReport | None, cut: str | None, settings: config.Dump
+    check: kdumpfile.Check, report: PageReport | None, cut: str | None, settings: config.Dump
 ) -> Verdict:
     """Decide what a written file is worth: complete, to be sealed, or not to be kept."""
     verdict = Verdict(

@@ -14,8 +14,8 @@ from typing import Final, Self
 
 import trio
 
+from kdumpd.dump.backfill import Gaps
 from kdumpd.errors import FormatError
-from kdumpd.gaps import Gaps
 from kdumpd.host.machine import Machine
 from kdumpd.host.threads import Worker
 from kdumpd.vmcore.memory import Memory

@@ -8,8 +8,9 @@ from typing import NoReturn
 
 import trio
 
-from kdumpd import config, makedumpfile
-from kdumpd.dump import Dump, Limit, Progress, Verdict, probe
+from kdumpd import config
+from kdumpd.dump import makedumpfile
+from kdumpd.dump.job import Dump, Limit, Progress, Verdict, probe
 from kdumpd.host.background import background
 from kdumpd.host.machine import Machine
 from kdumpd.host.threads import Worker

@@ -6,7 +6,7 @@ from typing import Final
 import trio
 from attrs import frozen
 
-from kdumpd import makedumpfile
+from kdumpd.dump import makedumpfile
 from kdumpd.errors import DumpError
 from kdumpd.host.machine import Machine
 from kdumpd.host.process import OUTPUT_BYTES, run

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kdumpd.dump.flattened import MAX_FILE_BYTES, Placer, parse_header, parse_record
 from kdumpd.errors import FormatError
-from kdumpd.flattened import MAX_FILE_BYTES, Placer, parse_header, parse_record
 
 HEADER = struct.pack(">16sqq", b"makedumpfile", 1, 1).ljust(4096, b"\0")
 END = struct.pack(">qq", -1, -1)

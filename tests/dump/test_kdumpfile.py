@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests import makedump
 
-from kdumpd import diskdump
+from kdumpd.dump import kdumpfile
 from kdumpd.errors import FormatError
 
 # One file is overwritten by each example on purpose.
@@ -36,14 +36,14 @@ def opened(folder: Path, data: bytes, flags: int = os.O_RDWR) -> Iterator[int]:
         os.close(fd)
 
 
-def header_of(folder: Path, data: bytes) -> diskdump.Header:
+def header_of(folder: Path, data: bytes) -> kdumpfile.Header:
     with opened(folder, data) as fd:
-        return diskdump.read_header(fd)
+        return kdumpfile.read_header(fd)
 
 
-def check(folder: Path, data: bytes) -> diskdump.Check:
+def check(folder: Path, data: bytes) -> kdumpfile.Check:
     with opened(folder, data) as fd:
-        return diskdump.check(fd)
+        return kdumpfile.check(fd)
 
 
 def changed(offset: int, layout: str, *values: int | bytes, dump: bytes = DUMP) -> bytes:
@@ -68,7 +68,7 @@ def test_the_builder_makes_what_readers_open(tmp_path: Path) -> None:
 
 
 def test_header_is_read(tmp_path: Path) -> None:
-    assert header_of(tmp_path, DUMP) == diskdump.Header(
+    assert header_of(tmp_path, DUMP) == kdumpfile.Header(
         version=6,
         nodename="edge-7",
         release="6.12.49-linuxkit",
@@ -245,7 +245,7 @@ def test_a_check_of_many_pages_takes_little_memory(tmp_path: Path) -> None:
     one = struct.pack("<QIIQ", data_offset, 4096, 0, 0)
     with opened(tmp_path, bytes(front[:table]) + one * count + bytes(4096)) as fd:
         tracemalloc.start()
-        found = diskdump.check(fd)
+        found = kdumpfile.check(fd)
         _, peak_bytes = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert (found.pages, found.expected_pages) == (count, count)
@@ -254,9 +254,9 @@ def test_a_check_of_many_pages_takes_little_memory(tmp_path: Path) -> None:
 
 def test_a_sealed_dump_says_so(tmp_path: Path) -> None:
     with opened(tmp_path, DUMP[:-1]) as fd:
-        diskdump.seal(fd)
-        diskdump.seal(fd)
-        found = diskdump.check(fd)
+        kdumpfile.seal(fd)
+        kdumpfile.seal(fd)
+        found = kdumpfile.check(fd)
         assert os.pread(fd, len(DUMP), 0) == changed(424, "I", 1 | makedump.INCOMPLETE)[:-1]
     assert found.header.incomplete
     assert found.header.compression == "zlib"
@@ -270,7 +270,7 @@ def test_a_dump_sealed_though_whole_is_not_complete(tmp_path: Path) -> None:
 def test_nothing_is_sealed_before_there_are_headers(tmp_path: Path) -> None:
     with opened(tmp_path, DUMP[:4150]) as fd:
         with pytest.raises(FormatError, match="ends before"):
-            diskdump.seal(fd)
+            kdumpfile.seal(fd)
         assert os.pread(fd, 8192, 0) == DUMP[:4150]
 
 
@@ -279,14 +279,14 @@ def test_a_seal_that_cannot_be_written_says_why(tmp_path: Path) -> None:
         opened(tmp_path, DUMP, os.O_RDONLY) as fd,
         pytest.raises(FormatError, match="cannot mark the dump incomplete: Bad file descriptor"),
     ):
-        diskdump.seal(fd)
+        kdumpfile.seal(fd)
 
 
 def test_what_is_no_file_is_refused() -> None:
     reader, writer = os.pipe()
     try:
         with pytest.raises(FormatError, match="cannot read 464 bytes at 0: Illegal seek"):
-            diskdump.check(reader)
+            kdumpfile.check(reader)
     finally:
         os.close(reader)
         os.close(writer)
@@ -296,13 +296,13 @@ def survive(folder: Path, data: bytes) -> None:
     """Whatever the bytes: a result that is in itself right, or FormatError."""
     with opened(folder, data) as fd:
         try:
-            found = diskdump.check(fd)
+            found = kdumpfile.check(fd)
         except FormatError:
             return
         assert 0 <= found.pages <= found.expected_pages
         assert found.size_bytes == len(data)
-        diskdump.seal(fd)
-        assert diskdump.read_header(fd).incomplete
+        kdumpfile.seal(fd)
+        assert kdumpfile.read_header(fd).incomplete
 
 
 @ONE_FILE

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
-from kdumpd.diskdump import DESCRIPTOR, Check, descriptors, is_sound
+from kdumpd.dump.kdumpfile import DESCRIPTOR, Check, descriptors, is_sound
 from kdumpd.errors import FormatError
 from kdumpd.vmcore.headers import read_exactly
 

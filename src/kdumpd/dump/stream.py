@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 import trio
 
-from kdumpd.flattened import Placer, Splice
+from kdumpd.dump.flattened import Placer, Splice
 from kdumpd.host.machine import Machine
 from kdumpd.host.threads import Worker
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from tests import crashes
+from tests import crashfiles
 
 from kdumpd import archive, bundle
 from kdumpd.errors import FormatError, KdumpError, StorageError
@@ -24,7 +24,7 @@ RECORD = "crash-20261123T014039Z.json"
 def folder(tmp_path: Path) -> Path:
     path = tmp_path / "kcrashes"
     path.mkdir()
-    crashes.leave(path)
+    crashfiles.leave(path)
     return path
 
 
@@ -224,7 +224,7 @@ def test_a_missing_bundle_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["file", "folder", "missing"])
 def test_what_is_no_archive_is_seen(tmp_path: Path, name: str) -> None:
-    (tmp_path / "file").write_bytes(crashes.DUMP)
+    (tmp_path / "file").write_bytes(crashfiles.DUMP)
     (tmp_path / "folder").mkdir()
     assert not archive.is_archive(tmp_path / name)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests import crashes
+from tests import crashfiles
 from tests.analysis import makeelf
-from tests.crashes import CRASH_TIME_S
+from tests.crashfiles import CRASH_TIME_S
 
 from kdumpd.cli import main
 
@@ -23,8 +23,8 @@ WRONG = 2
 def folder(tmp_path: Path) -> Path:
     path = tmp_path / "kcrashes"
     path.mkdir()
-    for hour, log in enumerate((crashes.NULL, crashes.SYSRQ, crashes.NULL)):
-        crashes.leave(path, time_s=CRASH_TIME_S + 3600 * hour, log=log)
+    for hour, log in enumerate((crashfiles.NULL, crashfiles.SYSRQ, crashfiles.NULL)):
+        crashfiles.leave(path, time_s=CRASH_TIME_S + 3600 * hour, log=log)
     return path
 
 
@@ -137,8 +137,8 @@ def test_prune_keeps_the_newest(kdumpd: Command, folder: Path) -> None:
 
 
 def test_what_a_terminal_would_obey_is_shown_by_number(kdumpd: Command, tmp_path: Path) -> None:
-    crashes.leave(tmp_path)
-    crashes.rewrite(tmp_path, title="\x1b[2Jgone\nforged line", warnings=("\x07\ud800",))
+    crashfiles.leave(tmp_path)
+    crashfiles.rewrite(tmp_path, title="\x1b[2Jgone\nforged line", warnings=("\x07\ud800",))
     shown = kdumpd("show", tmp_path)
     assert "\\x1b[2Jgone forged line" in shown
     assert shown.isascii()
@@ -195,7 +195,7 @@ def test_analyze_names_what_is_wrong_in_one_line(kdumpd: Command, folder: Path, 
     vmlinux.write_bytes(makeelf.kernel("ab" * 20))
     wrong = kdumpd.wrong("analyze", oldest, *debug)
     assert "ab" * 20 in wrong
-    assert crashes.BUILD_ID in wrong
+    assert crashfiles.BUILD_ID in wrong
 
 
 def test_analyze_of_a_hostile_bundle_writes_nothing(kdumpd: Command, vmlinux: Path, tmp_path: Path) -> None:

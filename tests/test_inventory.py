@@ -5,8 +5,8 @@ from pathlib import Path
 
 import attrs
 import pytest
-from tests import crashes
-from tests.crashes import CRASH_TIME_S, DUMP
+from tests import crashfiles
+from tests.crashfiles import CRASH_TIME_S, DUMP
 
 from kdumpd.errors import StorageError
 from kdumpd.inventory import LATEST, Crash, find_crash, read_folder, read_log, times_seen
@@ -22,7 +22,7 @@ def test_an_empty_folder_has_no_crash(tmp_path: Path) -> None:
 
 
 def test_the_files_of_a_crash_are_joined(tmp_path: Path) -> None:
-    stamp = crashes.leave(tmp_path)
+    stamp = crashfiles.leave(tmp_path)
     crash = only(tmp_path)
     assert crash.stamp == crash.record.stamp == stamp
     assert {kind: file.path.name for kind, file in crash.files.items()} == {
@@ -33,17 +33,17 @@ def test_the_files_of_a_crash_are_joined(tmp_path: Path) -> None:
     assert crash.from_record
     assert (crash.dump_state, crash.problems) == ("complete", ())
     assert crash.size_bytes == sum(path.stat().st_size for path in tmp_path.iterdir())
-    assert read_log(crash) == (crashes.LOGS / crashes.NULL).read_bytes()
+    assert read_log(crash) == (crashfiles.LOGS / crashfiles.NULL).read_bytes()
 
 
 def test_the_newest_crash_is_first(tmp_path: Path) -> None:
-    stamps = [crashes.leave(tmp_path, time_s=CRASH_TIME_S + second) for second in (0, 7200, 3600)]
+    stamps = [crashfiles.leave(tmp_path, time_s=CRASH_TIME_S + second) for second in (0, 7200, 3600)]
     (tmp_path / "notes.txt").write_text("not a crash's")
     assert [crash.stamp for crash in read_folder(tmp_path)] == [stamps[1], stamps[2], stamps[0]]
 
 
 def test_without_a_record_dump_and_log_tell_the_same(tmp_path: Path) -> None:
-    stamp = crashes.leave(tmp_path)
+    stamp = crashfiles.leave(tmp_path)
     with_record = only(tmp_path).record
     (tmp_path / f"crash-{stamp}.json").unlink()
     crash = only(tmp_path)
@@ -55,7 +55,7 @@ def test_without_a_record_dump_and_log_tell_the_same(tmp_path: Path) -> None:
 
 def test_eves_own_older_names_are_crashes(tmp_path: Path) -> None:
     (tmp_path / "kdump-2026-11-23T01:40:39+00:00.dump").write_bytes(DUMP)
-    log = (crashes.LOGS / crashes.SYSRQ).read_bytes()
+    log = (crashfiles.LOGS / crashfiles.SYSRQ).read_bytes()
     (tmp_path / "dmesg-2026-11-23T01:40:39+00:00.log").write_bytes(log)
     crash = only(tmp_path)
     assert (crash.record.cause, crash.dump_state) == ("sysrq", "complete")
@@ -64,16 +64,16 @@ def test_eves_own_older_names_are_crashes(tmp_path: Path) -> None:
 
 
 def test_a_dump_alone_tells_kernel_and_state(tmp_path: Path) -> None:
-    crashes.leave(tmp_path)
+    crashfiles.leave(tmp_path)
     for kind in ("record", "log"):
         only(tmp_path).files[kind].path.unlink()
     crash = only(tmp_path)
     assert (crash.record.cause, crash.record.release) == ("unknown", "6.12.49-linuxkit")
-    assert (crash.record.build_id, crash.dump_state) == (crashes.BUILD_ID, "complete")
+    assert (crash.record.build_id, crash.dump_state) == (crashfiles.BUILD_ID, "complete")
 
 
 def test_a_log_alone_tells_cause_and_no_dump(tmp_path: Path) -> None:
-    stamp = crashes.leave(tmp_path, dump=b"")
+    stamp = crashfiles.leave(tmp_path, dump=b"")
     (tmp_path / f"crash-{stamp}.json").unlink()
     crash = only(tmp_path)
     assert (crash.record.cause, crash.dump_state) == ("null-dereference", "none")
@@ -82,7 +82,7 @@ def test_a_log_alone_tells_cause_and_no_dump(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"schema": 1}', b'{"schema": 9, "stamp": 7}'])
 def test_a_damaged_record_is_said_and_replaced(tmp_path: Path, damage: bytes) -> None:
-    stamp = crashes.leave(tmp_path)
+    stamp = crashfiles.leave(tmp_path)
     (tmp_path / f"crash-{stamp}.json").write_bytes(damage)
     crash = only(tmp_path)
     assert not crash.from_record
@@ -93,15 +93,15 @@ def test_a_damaged_record_is_said_and_replaced(tmp_path: Path, damage: bytes) ->
 
 
 def test_a_newer_record_is_said_and_used(tmp_path: Path) -> None:
-    crashes.leave(tmp_path)
-    crashes.rewrite(tmp_path, schema=2)
+    crashfiles.leave(tmp_path)
+    crashfiles.rewrite(tmp_path, schema=2)
     crash = only(tmp_path)
     assert crash.from_record
     assert "of a newer kdumpd" in crash.problems[0]
 
 
 def test_a_dump_that_is_not_as_recorded_is_damaged(tmp_path: Path) -> None:
-    stamp = crashes.leave(tmp_path)
+    stamp = crashfiles.leave(tmp_path)
     dump = tmp_path / f"kdump-{stamp}.dump"
     dump.write_bytes(DUMP[:-1])
     crash = only(tmp_path)
@@ -110,7 +110,7 @@ def test_a_dump_that_is_not_as_recorded_is_damaged(tmp_path: Path) -> None:
 
 
 def test_a_dump_that_is_gone_is_missing(tmp_path: Path) -> None:
-    stamp = crashes.leave(tmp_path)
+    stamp = crashfiles.leave(tmp_path)
     (tmp_path / f"kdump-{stamp}.dump").unlink()
     crash = only(tmp_path)
     assert crash.dump_state == "missing"
@@ -138,15 +138,15 @@ def test_links_and_folders_are_not_followed(tmp_path: Path) -> None:
 
 
 def test_fingerprints_are_counted(tmp_path: Path) -> None:
-    for hour, log in enumerate((crashes.NULL, crashes.SYSRQ, crashes.NULL)):
-        crashes.leave(tmp_path, time_s=CRASH_TIME_S + 3600 * hour, log=log)
+    for hour, log in enumerate((crashfiles.NULL, crashfiles.SYSRQ, crashfiles.NULL)):
+        crashfiles.leave(tmp_path, time_s=CRASH_TIME_S + 3600 * hour, log=log)
     found = read_folder(tmp_path)
     assert [times_seen(found)[crash.record.fingerprint] for crash in found] == [2, 1, 2]
 
 
 def test_a_crash_is_found_by_any_of_its_names(tmp_path: Path) -> None:
-    old = crashes.leave(tmp_path)
-    new = crashes.leave(tmp_path, time_s=CRASH_TIME_S + 60)
+    old = crashfiles.leave(tmp_path)
+    new = crashfiles.leave(tmp_path, time_s=CRASH_TIME_S + 60)
     assert find_crash(LATEST, tmp_path).stamp == new
     assert find_crash(old, tmp_path).stamp == old
     assert find_crash(str(tmp_path), Path("/nowhere")).stamp == new
@@ -156,8 +156,8 @@ def test_a_crash_is_found_by_any_of_its_names(tmp_path: Path) -> None:
 
 def test_a_file_with_another_name_stands_for_itself(tmp_path: Path) -> None:
     (tmp_path / "from-customer").write_bytes(DUMP)
-    (tmp_path / "dmesg.txt").write_bytes((crashes.LOGS / crashes.SYSRQ).read_bytes())
-    assert find_crash(str(tmp_path / "from-customer"), tmp_path).record.build_id == crashes.BUILD_ID
+    (tmp_path / "dmesg.txt").write_bytes((crashfiles.LOGS / crashfiles.SYSRQ).read_bytes())
+    assert find_crash(str(tmp_path / "from-customer"), tmp_path).record.build_id == crashfiles.BUILD_ID
     assert find_crash(str(tmp_path / "dmesg.txt"), tmp_path).record.cause == "sysrq"
 
 

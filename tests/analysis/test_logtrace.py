@@ -4,7 +4,7 @@ from pathlib import Path
 
 import attrs
 import pytest
-from tests import crashes
+from tests import crashfiles
 from tests.test_record import BARE
 
 from kdumpd.analysis.logtrace import Call, find_calls
@@ -21,7 +21,7 @@ def recorded(log: Path) -> CrashRecord:
 
 
 def calls(name: str) -> list[Call]:
-    return list(find_calls(recorded(crashes.LOGS / name)))
+    return list(find_calls(recorded(crashfiles.LOGS / name)))
 
 
 def test_the_place_of_a_fault_comes_first_and_is_exact() -> None:
@@ -39,8 +39,8 @@ def test_the_place_of_a_fault_comes_first_and_is_exact() -> None:
 def test_on_arm64_the_place_is_in_the_trace() -> None:
     found = calls("arm64-null-dereference-6.12.log")
     names = [call.symbol for call in found]
-    assert names[0] == recorded(crashes.LOGS / "arm64-null-dereference-6.12.log").symbol
-    assert len(names) == len(recorded(crashes.LOGS / "arm64-null-dereference-6.12.log").frames)
+    assert names[0] == recorded(crashfiles.LOGS / "arm64-null-dereference-6.12.log").symbol
+    assert len(names) == len(recorded(crashfiles.LOGS / "arm64-null-dereference-6.12.log").frames)
 
 
 def test_a_panic_has_no_place() -> None:
@@ -49,7 +49,7 @@ def test_a_panic_has_no_place() -> None:
     assert all(call.returns for call in found)
 
 
-@pytest.mark.parametrize("log", sorted(crashes.LOGS.glob("*.log")), ids=lambda log: log.stem)
+@pytest.mark.parametrize("log", sorted(crashfiles.LOGS.glob("*.log")), ids=lambda log: log.stem)
 def test_every_frame_of_every_log_has_its_offset(log: Path) -> None:
     found = find_panic(log.read_bytes())
     if found is None:

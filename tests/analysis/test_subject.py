@@ -5,7 +5,7 @@ from pathlib import Path
 
 import attrs
 import pytest
-from tests import crashes, makedump
+from tests import crashfiles, makedump
 from tests.analysis import makeelf
 
 from kdumpd.analysis.progress import Progress
@@ -33,7 +33,7 @@ def prepared(folder: Path, debug: Path) -> Subject:
 
 
 def test_a_dump_and_its_symbols(folder: Path, vmlinux: Path) -> None:
-    stamp = crashes.leave(folder)
+    stamp = crashfiles.leave(folder)
     subject = prepared(folder, vmlinux)
     assert subject.symbols.vmlinux == vmlinux
     assert subject.require_dump().path == folder / f"kdump-{stamp}.dump"
@@ -41,21 +41,21 @@ def test_a_dump_and_its_symbols(folder: Path, vmlinux: Path) -> None:
 
 
 def test_a_sealed_dump_is_taken(folder: Path, vmlinux: Path) -> None:
-    crashes.leave(folder, dump=crashes.sealed(crashes.DUMP[:-1]))
+    crashfiles.leave(folder, dump=crashfiles.sealed(crashfiles.DUMP[:-1]))
     assert prepared(folder, vmlinux).require_dump().incomplete
 
 
 @pytest.mark.parametrize(
     ("dump", "why"),
     [
-        (crashes.DUMP[:-1], "the dump is truncated: 4 of 5 pages are in it; was it copied whole"),
-        (crashes.DUMP[:9000], "the file ends before|cut before its page descriptors"),
+        (crashfiles.DUMP[:-1], "the dump is truncated: 4 of 5 pages are in it; was it copied whole"),
+        (crashfiles.DUMP[:9000], "the file ends before|cut before its page descriptors"),
         (b"garbage" * 100, "not a kdump file"),
         (makedump.kdump(vmcoreinfo=b""), "VMCOREINFO holds no KEY=VALUE line"),
     ],
 )
 def test_a_dump_that_is_not_whole_is_refused(folder: Path, vmlinux: Path, dump: bytes, why: str) -> None:
-    stamp = crashes.leave(folder)
+    stamp = crashfiles.leave(folder)
     path = folder / f"kdump-{stamp}.dump"
     path.write_bytes(dump)
     with pytest.raises(FormatError, match=why) as caught:
@@ -64,14 +64,14 @@ def test_a_dump_that_is_not_whole_is_refused(folder: Path, vmlinux: Path, dump: 
 
 
 def test_another_architecture_is_refused(folder: Path, tmp_path: Path) -> None:
-    crashes.leave(folder)
+    crashfiles.leave(folder)
     (tmp_path / "vmlinux").write_bytes(makeelf.kernel(machine=makeelf.AARCH64))
     with pytest.raises(ConfigError, match="these symbols are of aarch64, the dump is of x86_64"):
         prepared(folder, tmp_path / "vmlinux")
 
 
 def test_without_a_dump_the_log_is_the_subject(folder: Path, vmlinux: Path) -> None:
-    crashes.leave(folder, dump=b"")
+    crashfiles.leave(folder, dump=b"")
     subject = prepared(folder, vmlinux)
     assert subject.dump is None
     with pytest.raises(ConfigError, match="has no dump to open"):
@@ -79,8 +79,8 @@ def test_without_a_dump_the_log_is_the_subject(folder: Path, vmlinux: Path) -> N
 
 
 def test_without_dump_and_trace_there_is_nothing(folder: Path, vmlinux: Path) -> None:
-    crashes.leave(folder, dump=b"", log="oom-deadlocked-5.15.log")
-    crashes.rewrite(folder, frames=())
+    crashfiles.leave(folder, dump=b"", log="oom-deadlocked-5.15.log")
+    crashfiles.rewrite(folder, frames=())
     with pytest.raises(KdumpError, match="no dump and no call trace in a log: there is nothing to analyze"):
         prepared(folder, vmlinux)
 
@@ -106,7 +106,7 @@ class Terminal(io.StringIO):
 def test_a_crash_of_a_bundle_is_a_subject_too(folder: Path, vmlinux: Path, tmp_path: Path) -> None:
     from kdumpd import bundle  # noqa: PLC0415 only here
 
-    crashes.leave(folder)
+    crashfiles.leave(folder)
     crash = read_folder(folder)[0]
     bundle.export(crash, tmp_path / "crash.tar")
     with bundle.opened(tmp_path / "crash.tar") as inside:

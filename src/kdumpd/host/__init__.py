@@ -1,4 +1,4 @@
-"""What kdumpd asks of the machine that it runs on: files, mounts, events, processes, consoles, the restart.
+"""What kdumpd asks of the machine that it runs on: files, mounts, events, programs, consoles, the restart.
 
-``machine`` is the seam for simulated machines. Imported by the rooms above; imports ``vmcore`` and ``config``.
+``machine`` is the seam for simulated machines. Imported by the rooms above; imports ``vmcore`` and below.
 """

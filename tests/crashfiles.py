@@ -6,12 +6,12 @@ from pathlib import Path
 import attrs
 from tests import makedump
 
+from kdumpd.crashes.artefacts import make_stamp
+from kdumpd.crashes.inventory import read_folder
+from kdumpd.crashes.record import CrashRecord, Log, Phase
 from kdumpd.dmesg.panic import find_panic
 from kdumpd.dump import kdumpfile
 from kdumpd.dump.job import NO_DUMP, Verdict
-from kdumpd.inventory import read_folder
-from kdumpd.record import CrashRecord, Log, Phase
-from kdumpd.retention import make_stamp
 
 LOGS = Path(__file__).parent / "data/logs"
 NULL, SYSRQ, HUNG = "null-dereference-6.12.log", "sysrq-6.12.log", "hung-task-6.12.log"

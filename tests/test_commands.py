@@ -253,7 +253,7 @@ def loaded(*arguments: str | Path, also: str = "") -> set[str]:
     return set(done.stdout.splitlines()[-1].split())
 
 
-HEAVY = {"drgn", "_drgn", "zstandard", "kdumpd.analysis", "kdumpd.commands", "kdumpd.inventory"}
+HEAVY = {"drgn", "_drgn", "zstandard", "kdumpd.analysis", "kdumpd.commands", "kdumpd.crashes.inventory"}
 
 
 def test_the_daemon_loads_no_analysis() -> None:
@@ -262,14 +262,14 @@ def test_the_daemon_loads_no_analysis() -> None:
     assert "kdumpd.config" in ran
     assert not ran & HEAVY
     supervisor = loaded("run", also="import kdumpd.supervisor")
-    assert "kdumpd.record" in supervisor
+    assert "kdumpd.crashes.record" in supervisor
     assert not supervisor & HEAVY
 
 
 def test_list_and_show_need_no_extra(folder: Path) -> None:
     for arguments in (("list", folder), ("show", folder), ("prune", folder)):
         ran = loaded(*arguments)
-        assert "kdumpd.retention" in ran
+        assert "kdumpd.crashes.artefacts" in ran
         assert not ran & {"drgn", "zstandard", "kdumpd.analysis"}
 
 

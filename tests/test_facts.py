@@ -15,6 +15,7 @@ from tests.machines import ARMED, CRASH, DENIED, MIB
 
 from kdumpd import facts as facts_module
 from kdumpd.config import Config, Dump, parse_config
+from kdumpd.crashes.record import CrashRecord, Log
 from kdumpd.dump.job import Verdict
 from kdumpd.dump.makedumpfile import Capabilities
 from kdumpd.facts import Facts, LoadResult, gather
@@ -22,7 +23,6 @@ from kdumpd.host.folder import Space
 from kdumpd.host.mounts import Mount
 from kdumpd.lastcrash import LastCrash
 from kdumpd.machinefiles import Unknown
-from kdumpd.record import CrashRecord, Log
 from kdumpd.status import assess
 from kdumpd.statusreport import render
 

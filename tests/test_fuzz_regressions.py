@@ -13,13 +13,13 @@ import pytest
 from tests import makedump
 
 from kdumpd.config import parse_config
+from kdumpd.crashes.artefacts import make_stamp, surplus
+from kdumpd.crashes.record import CrashRecord, Log, parse_record
 from kdumpd.dmesg.panic import TEXT_LINES, find_panic, last_lines
 from kdumpd.dump.job import NO_DUMP
 from kdumpd.dump.kdumpfile import check
 from kdumpd.dump.makedumpfile import parse_report
 from kdumpd.errors import ConfigError, FormatError
-from kdumpd.record import CrashRecord, Log, parse_record
-from kdumpd.retention import make_stamp, surplus
 
 pytestmark = pytest.mark.slow
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from kdumpd.config import Storage as StorageSettings
     from kdumpd.config import Vmcore as VmcoreSettings
     from kdumpd.config import Watchdog as WatchdogSettings
+    from kdumpd.crashes.inventory import Crash, find_crash
+    from kdumpd.crashes.inventory import read_folder as read_crashes
+    from kdumpd.crashes.record import CrashRecord, parse_record
     from kdumpd.dmesg.panic import Cause, Panic, find_panic
     from kdumpd.dump.capture import capture_dump
     from kdumpd.dump.job import Progress, Verdict
@@ -33,9 +36,6 @@ if TYPE_CHECKING:
     from kdumpd.host.machine import Machine
     from kdumpd.host.mounts import Mount, find_mount, read_mounts
     from kdumpd.host.uevents import Partition, find_partition
-    from kdumpd.inventory import Crash, find_crash
-    from kdumpd.inventory import read_folder as read_crashes
-    from kdumpd.record import CrashRecord, parse_record
     from kdumpd.status import Status, read_status
     from kdumpd.storage.changes import Changes, device_changes, mount_changes
     from kdumpd.storage.gate import Storage, wait_for_storage
@@ -108,9 +108,9 @@ _HOMES = {
     "Config": "config",
     "ConfigError": "errors",
     "ConsoleSettings": "config:Console",
-    "Crash": "inventory",
+    "Crash": "crashes.inventory",
     "CrashLoopSettings": "config:CrashLoop",
-    "CrashRecord": "record",
+    "CrashRecord": "crashes.record",
     "DumpError": "errors",
     "DumpSettings": "config:Dump",
     "Ending": "ending",
@@ -142,16 +142,16 @@ _HOMES = {
     "commit_file": "host.commit",
     "describe_only": "ending",
     "device_changes": "storage.changes",
-    "find_crash": "inventory",
+    "find_crash": "crashes.inventory",
     "find_mount": "host.mounts",
     "find_panic": "dmesg.panic",
     "find_partition": "host.uevents",
     "load_config": "config",
     "mount_changes": "storage.changes",
     "parse_config": "config",
-    "parse_record": "record",
+    "parse_record": "crashes.record",
     "place_stream": "dump.stream",
-    "read_crashes": "inventory:read_folder",
+    "read_crashes": "crashes.inventory:read_folder",
     "read_mounts": "host.mounts",
     "read_status": "status",
     "restart_machine": "ending",

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from kdumpd import archive, bundle, listing
+from kdumpd import listing
 from kdumpd.config import load_config
+from kdumpd.crashes import archive, bundle
+from kdumpd.crashes.artefacts import surplus
+from kdumpd.crashes.inventory import Crash, find_crash, read_folder
 from kdumpd.errors import ConfigError, StorageError
 from kdumpd.host.folder import Folder, trouble
-from kdumpd.inventory import Crash, find_crash, read_folder
-from kdumpd.retention import surplus
 
 
 def list_crashes(place: Path | None, *, as_json: bool) -> str:

@@ -12,6 +12,7 @@ import trio
 from attrs import frozen
 
 from kdumpd.config import Config
+from kdumpd.crashes.artefacts import find_artefacts, free_stamp, surplus
 from kdumpd.dmesg.panic import tail
 from kdumpd.dump.job import Limit
 from kdumpd.errors import StorageError
@@ -19,7 +20,6 @@ from kdumpd.evidence import Evidence
 from kdumpd.host.folder import STACK_BYTES, Folder, Reasons, Space, commit_reasons, trouble
 from kdumpd.host.machine import Machine
 from kdumpd.host.threads import Worker
-from kdumpd.retention import find_artefacts, free_stamp, surplus
 from kdumpd.storage.gate import Storage
 from kdumpd.storage.volume import LEAST_DUMP_BYTES, floor_bytes
 

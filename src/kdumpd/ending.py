@@ -7,8 +7,8 @@ import trio
 from attrs import frozen
 
 from kdumpd.config import Config
+from kdumpd.crashes.record import CrashRecord
 from kdumpd.host.machine import Machine
-from kdumpd.record import CrashRecord
 
 _SYNC_S: Final = 30.0
 

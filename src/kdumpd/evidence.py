@@ -7,10 +7,10 @@ from contextlib import contextmanager
 import trio
 from attrs import define, field
 
+from kdumpd.crashes.record import CrashRecord, Log, Phase
 from kdumpd.dmesg.panic import Panic
 from kdumpd.dump.job import NO_DUMP, Verdict
 from kdumpd.dump.tools import CrashLog
-from kdumpd.record import CrashRecord, Log, Phase
 from kdumpd.version import __version__
 from kdumpd.vmcore.headers import Vmcoreinfo
 

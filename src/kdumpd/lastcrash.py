@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from attrs import frozen
 
+from kdumpd.crashes.artefacts import find_artefacts
 from kdumpd.machinefiles import MachineFiles, Unknown
-from kdumpd.retention import find_artefacts
 
 _RECORD_BYTES: Final = 4 << 20
 

@@ -7,9 +7,9 @@ from typing import Any, Final, cast
 
 import attrs
 
+from kdumpd.crashes.inventory import Crash, times_seen
+from kdumpd.crashes.record import CrashRecord
 from kdumpd.dmesg.panic import safe_lines
-from kdumpd.inventory import Crash, times_seen
-from kdumpd.record import CrashRecord
 
 _UNITS: Final = ("KiB", "MiB", "GiB", "TiB")
 

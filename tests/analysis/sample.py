@@ -3,7 +3,7 @@
 from typing import Any
 
 import attrs
-from tests.test_record import FULL
+from tests.crashes.test_record import FULL
 
 from kdumpd.analysis.findings import (
     FREE,

@@ -5,11 +5,11 @@ from pathlib import Path
 import attrs
 import pytest
 from tests import crashfiles
-from tests.test_record import BARE
+from tests.crashes.test_record import BARE
 
 from kdumpd.analysis.logtrace import Call, find_calls
+from kdumpd.crashes.record import CrashRecord
 from kdumpd.dmesg.panic import find_panic
-from kdumpd.record import CrashRecord
 
 TRACES = ("call trace", "Call Trace", "Call trace")
 

@@ -10,8 +10,8 @@ from tests.analysis import makeelf
 
 from kdumpd.analysis.progress import Progress
 from kdumpd.analysis.subject import Subject, prepare
+from kdumpd.crashes.inventory import read_folder
 from kdumpd.errors import ConfigError, FormatError, KdumpError
-from kdumpd.inventory import read_folder
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ class Terminal(io.StringIO):
 
 
 def test_a_crash_of_a_bundle_is_a_subject_too(folder: Path, vmlinux: Path, tmp_path: Path) -> None:
-    from kdumpd import bundle  # noqa: PLC0415 only here
+    from kdumpd.crashes import bundle  # noqa: PLC0415 only here
 
     crashfiles.leave(folder)
     crash = read_folder(folder)[0]

@@ -16,9 +16,9 @@ from tests.analysis.makeelf import AARCH64, BUILD_ID
 
 from kdumpd.analysis.progress import Progress
 from kdumpd.analysis.symbols import Kernel, Symbols, find_symbols
+from kdumpd.crashes.record import CrashRecord
 from kdumpd.dump.kdumpfile import Header
 from kdumpd.errors import ConfigError, FormatError, KdumpError
-from kdumpd.record import CrashRecord
 
 OTHER_ID = "ab" * 20
 # makedump's VMCOREINFO has SYMBOL(init_uts_ns)=ffffffffa33f9b60 and KERNELOFFSET=20800000.
@@ -235,7 +235,7 @@ def test_a_record_tells_its_kernel() -> None:
 
 
 def _record() -> CrashRecord:
-    from tests.test_record import BARE  # noqa: PLC0415 a record without anything
+    from tests.crashes.test_record import BARE  # noqa: PLC0415 a record without anything
 
     return BARE
 

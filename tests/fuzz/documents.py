@@ -8,7 +8,9 @@ import attrs
 from tests.fuzz.cursor import Cursor
 from tests.fuzz.target import Target, refusal
 
-from kdumpd import config, inventory, listing, record, retention
+from kdumpd import config, listing
+from kdumpd.crashes import artefacts as retention
+from kdumpd.crashes import inventory, record
 from kdumpd.dump.job import Verdict
 from kdumpd.dump.makedumpfile import PageReport
 from kdumpd.errors import ConfigError, FormatError

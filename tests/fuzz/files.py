@@ -9,9 +9,9 @@ from tests.fuzz.cursor import Cursor
 from tests.fuzz.memory import content_of, fill
 from tests.fuzz.target import Target, is_safe, refusal
 
+from kdumpd.crashes.artefacts import make_stamp, parse_name
 from kdumpd.dump import kdumpfile
 from kdumpd.errors import FormatError
-from kdumpd.retention import make_stamp, parse_name
 from kdumpd.vmcore import headers
 
 # Where the header has its status bits (diskdump_mod.h).

@@ -20,8 +20,8 @@ from drgn.helpers.linux.pid import for_each_task
 from drgn.helpers.linux.printk import get_dmesg
 
 from kdumpd import DumpSettings, Verdict, capture_dump
+from kdumpd.crashes.inventory import read_folder
 from kdumpd.dump import kdumpfile
-from kdumpd.inventory import read_folder
 
 from .modules import source
 from .recording import vmcore

@@ -6,9 +6,9 @@ from kdumpd import listing
 from kdumpd.analysis import crash8
 from kdumpd.analysis.progress import Progress
 from kdumpd.analysis.subject import prepare
+from kdumpd.crashes.inventory import Crash
 from kdumpd.errors import StorageError
 from kdumpd.host.folder import trouble
-from kdumpd.inventory import Crash
 
 
 def with_crash(crash: Crash, debug: Path, *, as_json: bool) -> str:

@@ -4,7 +4,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from attrs import frozen
 
-from kdumpd.record import CrashRecord
+from kdumpd.crashes.record import CrashRecord
 
 T = TypeVar("T")
 

@@ -17,8 +17,8 @@ from kdumpd.analysis.findings import Frame, Stack
 from kdumpd.analysis.gather import part, text
 from kdumpd.analysis.stacks import place
 from kdumpd.analysis.symbols import Symbols
+from kdumpd.crashes.record import CrashRecord
 from kdumpd.errors import FormatError
-from kdumpd.record import CrashRecord
 
 _CALL: Final = re.compile(
     r"(?P<place>RIP: 00[0-9a-f]{2}:|pc : )?(?<!\? )\b(?P<symbol>[A-Za-z_.$][\w.$]{0,255})"

@@ -18,13 +18,13 @@ from typing import IO, Final, Self
 
 from attrs import frozen
 
-from kdumpd import archive
 from kdumpd.analysis.elf import MAGIC, Elf, Forwards, read_elf, symbol_addresses
 from kdumpd.analysis.progress import Progress
+from kdumpd.crashes import archive
+from kdumpd.crashes.record import CrashRecord
 from kdumpd.dump.kdumpfile import Header
 from kdumpd.errors import ConfigError, FormatError, StorageError
 from kdumpd.host.folder import trouble
-from kdumpd.record import CrashRecord
 from kdumpd.vmcore.headers import parse_vmcoreinfo
 
 # What of an archive is of use: the kernel, its split DWARF, modules and their separate debug files.

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdumpd.retention import find_artefacts, free_stamp, make_stamp, parse_name, surplus
+from kdumpd.crashes.artefacts import find_artefacts, free_stamp, make_stamp, parse_name, surplus
 
 CRASH_S = 1795398039
 

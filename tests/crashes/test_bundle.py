@@ -13,9 +13,9 @@ import pytest
 import zstandard
 from tests import crashfiles
 
-from kdumpd import archive, bundle
+from kdumpd.crashes import archive, bundle
+from kdumpd.crashes.inventory import read_folder
 from kdumpd.errors import FormatError, KdumpError, StorageError
-from kdumpd.inventory import read_folder
 
 RECORD = "crash-20261123T014039Z.json"
 

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdumpd.crashes.record import MAX_RECORD_BYTES, SCHEMA, CrashRecord, Log, Phase, parse_record
 from kdumpd.dmesg.panic import Cause
 from kdumpd.dump.job import NO_DUMP, Verdict
 from kdumpd.dump.makedumpfile import PageReport
 from kdumpd.errors import FormatError
-from kdumpd.record import MAX_RECORD_BYTES, SCHEMA, CrashRecord, Log, Phase, parse_record
 
-DESCRIPTION = json.loads((Path(__file__).parents[1] / "docs/crash-record.schema.json").read_text())
+DESCRIPTION = json.loads((Path(__file__).parents[2] / "docs/crash-record.schema.json").read_text())
 
 REPORT = PageReport(
     total_pages=524244,

@@ -8,8 +8,8 @@ import pytest
 from tests import crashfiles
 from tests.crashfiles import CRASH_TIME_S, DUMP
 
+from kdumpd.crashes.inventory import LATEST, Crash, find_crash, read_folder, read_log, times_seen
 from kdumpd.errors import StorageError
-from kdumpd.inventory import LATEST, Crash, find_crash, read_folder, read_log, times_seen
 
 
 def only(folder: Path) -> Crash:

@@ -14,13 +14,13 @@ from typing import Final, Literal
 
 from attrs import evolve, frozen
 
+from kdumpd.crashes.artefacts import Artefact, find_artefacts, parse_name
+from kdumpd.crashes.record import MAX_RECORD_BYTES, SCHEMA, CrashRecord, Log, parse_record
 from kdumpd.dmesg.panic import Panic, find_panic, tail
 from kdumpd.dump import kdumpfile
 from kdumpd.dump.job import NO_DUMP, Verdict
 from kdumpd.errors import FormatError, KdumpError, StorageError
 from kdumpd.host.folder import trouble
-from kdumpd.record import MAX_RECORD_BYTES, SCHEMA, CrashRecord, Log, parse_record
-from kdumpd.retention import Artefact, find_artefacts, parse_name
 from kdumpd.vmcore.headers import parse_vmcoreinfo
 
 DumpState = Literal["complete", "incomplete", "none", "missing", "damaged"]

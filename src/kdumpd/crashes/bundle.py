@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from kdumpd import archive
+from kdumpd.crashes import archive
+from kdumpd.crashes.artefacts import parse_name
+from kdumpd.crashes.inventory import Crash, File
 from kdumpd.errors import FormatError, StorageError
 from kdumpd.host.folder import trouble
-from kdumpd.inventory import Crash, File
-from kdumpd.retention import parse_name
 from kdumpd.version import __version__
 
 MANIFEST: Final = "manifest.json"

@@ -6,12 +6,12 @@ import attrs
 
 from kdumpd.config import Config, Dump, Storage
 from kdumpd.dump.makedumpfile import Capabilities
-from kdumpd.facts import Facts, LoadResult
 from kdumpd.host.folder import Space
 from kdumpd.host.mounts import Mount
-from kdumpd.lastcrash import LastCrash
-from kdumpd.machinefiles import Unknown
-from kdumpd.status import Status, assess
+from kdumpd.status.assess import Status, assess
+from kdumpd.status.facts import Facts, LoadResult
+from kdumpd.status.files import Unknown
+from kdumpd.status.lastcrash import LastCrash
 
 MIB = 1 << 20
 GIB = 1 << 30

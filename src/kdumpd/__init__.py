@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from kdumpd.host.machine import Machine
     from kdumpd.host.mounts import Mount, find_mount, read_mounts
     from kdumpd.host.uevents import Partition, find_partition
-    from kdumpd.status import Status, read_status
+    from kdumpd.status.assess import Status, read_status
     from kdumpd.storage.changes import Changes, device_changes, mount_changes
     from kdumpd.storage.gate import Storage, wait_for_storage
     from kdumpd.supervisor import supervise
@@ -130,7 +130,7 @@ _HOMES = {
     "RetentionSettings": "config:Retention",
     "Seekable": "dump.stream",
     "Space": "host.folder",
-    "Status": "status",
+    "Status": "status.assess",
     "Storage": "storage.gate",
     "StorageError": "errors",
     "StorageSettings": "config:Storage",
@@ -153,7 +153,7 @@ _HOMES = {
     "place_stream": "dump.stream",
     "read_crashes": "crashes.inventory:read_folder",
     "read_mounts": "host.mounts",
-    "read_status": "status",
+    "read_status": "status.assess",
     "restart_machine": "ending",
     "supervise": "supervisor",
     "wait_for_storage": "storage.gate",

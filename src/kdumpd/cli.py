@@ -85,8 +85,8 @@ def _settings_for_run(config: Path | None, *, no_reboot: bool) -> "Config":
 
 def _tell_status(*, config: Path | None, as_json: bool) -> int:
     from kdumpd.config import load_config
-    from kdumpd.status import read_status
-    from kdumpd.statusreport import render, to_json
+    from kdumpd.status.assess import read_status
+    from kdumpd.status.report import render, to_json
 
     found = read_status(load_config(config))
     print(to_json(found) if as_json else render(found))

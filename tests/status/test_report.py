@@ -10,14 +10,14 @@ import jsonschema
 import pytest
 from tests.machines import ARMED, CRASH, EVERYTHING_UNKNOWN, GIB, MIB, SAMPLES, with_facts
 
-from kdumpd import remedies, statusreport
 from kdumpd.config import Config, Dump
-from kdumpd.lastcrash import LastCrash
-from kdumpd.machinefiles import Unknown
-from kdumpd.status import assess
-from kdumpd.statusreport import render, to_json
+from kdumpd.status import remedies, report
+from kdumpd.status.assess import assess
+from kdumpd.status.files import Unknown
+from kdumpd.status.lastcrash import LastCrash
+from kdumpd.status.report import render, to_json
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 SCHEMA = json.loads((PROJECT / "docs/status.schema.json").read_text())
 
 
@@ -36,7 +36,7 @@ def test_schema_is_a_schema_and_knows_every_code() -> None:
     properties = SCHEMA["properties"]
     assert properties["reasons"]["items"]["properties"]["code"]["enum"] == list(remedies.REASONS)
     assert properties["warnings"]["items"]["properties"]["code"]["enum"] == list(remedies.WARNINGS)
-    assert properties["schema"]["const"] == statusreport.SCHEMA
+    assert properties["schema"]["const"] == report.SCHEMA
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_what_does_not_fit_is_counted() -> None:
     ],
 )
 def test_findings_are_whole_and_fill_the_lines_there_are(height: int, shown: list[str]) -> None:
-    assert list(statusreport._fit([["a", "a2"], ["b"], ["c", "c2"]], height)) == shown
+    assert list(report._fit([["a", "a2"], ["b"], ["c", "c2"]], height)) == shown
 
 
 def test_all_that_is_unknown_fits() -> None:

@@ -6,7 +6,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from kdumpd.crashes.artefacts import find_artefacts
-from kdumpd.machinefiles import MachineFiles, Unknown
+from kdumpd.status.files import MachineFiles, Unknown
 
 _RECORD_BYTES: Final = 4 << 20
 

@@ -13,8 +13,8 @@ from kdumpd.dump.makedumpfile import Capabilities, parse_version, version_argv
 from kdumpd.errors import KdumpError
 from kdumpd.host.folder import Space
 from kdumpd.host.mounts import MOUNTINFO, Mount, find_mount, read_mounts
-from kdumpd.lastcrash import LastCrash, find_last_crash
-from kdumpd.machinefiles import MachineFiles, Unknown, unknown
+from kdumpd.status.files import MachineFiles, Unknown, unknown
+from kdumpd.status.lastcrash import LastCrash, find_last_crash
 
 # Left by etc/init.d/000-kexec, which describes its lines.
 LOAD_RESULT: Final = "/run/kdumpd/load"

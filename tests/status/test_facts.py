@@ -13,20 +13,20 @@ import attrs
 import pytest
 from tests.machines import ARMED, CRASH, DENIED, MIB
 
-from kdumpd import facts as facts_module
 from kdumpd.config import Config, Dump, parse_config
 from kdumpd.crashes.record import CrashRecord, Log
 from kdumpd.dump.job import Verdict
 from kdumpd.dump.makedumpfile import Capabilities
-from kdumpd.facts import Facts, LoadResult, gather
 from kdumpd.host.folder import Space
 from kdumpd.host.mounts import Mount
-from kdumpd.lastcrash import LastCrash
-from kdumpd.machinefiles import Unknown
-from kdumpd.status import assess
-from kdumpd.statusreport import render
+from kdumpd.status import facts as facts_module
+from kdumpd.status.assess import assess
+from kdumpd.status.facts import Facts, LoadResult, gather
+from kdumpd.status.files import Unknown
+from kdumpd.status.lastcrash import LastCrash
+from kdumpd.status.report import render
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 
 MOUNTINFO = "1 0 253:1 / / rw - squashfs /dev/root ro\n30 1 253:9 / /persist rw,noatime - ext4 /dev/sda9 rw\n"
 VERSION = (

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from kdumpd.dump.makedumpfile import choose_compression
-from kdumpd.facts import Facts
 from kdumpd.host.folder import Space
 from kdumpd.host.mounts import Mount
-from kdumpd.lastcrash import LastCrash
-from kdumpd.machinefiles import Unknown
-from kdumpd.status import Finding, Status, as_size, room_bytes
+from kdumpd.status.assess import Finding, Status, as_size, room_bytes
+from kdumpd.status.facts import Facts
+from kdumpd.status.files import Unknown
+from kdumpd.status.lastcrash import LastCrash
 
 SCHEMA: Final = 1
 

@@ -9,15 +9,16 @@ import attrs
 import pytest
 from tests.machines import ARMED, DENIED, FAILED, GIB, LOADED, MIB, PERSIST, UNLOADED, with_facts
 
-from kdumpd import remedies, status
 from kdumpd.config import Config, Dump, Storage
 from kdumpd.dump.makedumpfile import Capabilities
 from kdumpd.host.folder import Space
 from kdumpd.host.mounts import Mount
-from kdumpd.machinefiles import Unknown
-from kdumpd.status import Status, assess
+from kdumpd.status import assess as status
+from kdumpd.status import remedies
+from kdumpd.status.assess import Status, assess
+from kdumpd.status.files import Unknown
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 
 
 def codes(judged: Status) -> list[str]:
@@ -297,7 +298,7 @@ def test_rows_are_those_of_the_reservation() -> None:
 
 
 def test_import_brings_nothing_heavy() -> None:
-    code = "import sys, kdumpd.status, kdumpd.statusreport; print(*sys.modules)"
+    code = "import sys, kdumpd.status, kdumpd.status.report; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )

@@ -11,9 +11,9 @@ from attrs import frozen
 
 from kdumpd.config import Config
 from kdumpd.dump.makedumpfile import FREE_PAGES, choose_compression
-from kdumpd.facts import LOAD_RESULT, Facts, gather
-from kdumpd.machinefiles import Unknown
-from kdumpd.remedies import REASONS, WARNINGS
+from kdumpd.status.facts import LOAD_RESULT, Facts, gather
+from kdumpd.status.files import Unknown
+from kdumpd.status.remedies import REASONS, WARNINGS
 from kdumpd.storage.volume import LEAST_DUMP_BYTES, find_fault, floor_bytes
 
 ARCHITECTURE: Final = "x86_64"

@@ -6,8 +6,8 @@ from typing import Any
 
 from kdumpd.config import SECTIONS, Config
 from kdumpd.dump import kdumpfile
-from kdumpd.ending import Outcome
-from kdumpd.supervisor import supervise
+from kdumpd.run.finish import Outcome
+from kdumpd.run.supervisor import supervise
 from kdumpd.testing import SimulatedMachine
 
 STAMP = "20261123T014039Z"

@@ -118,7 +118,7 @@ def test_dir_lists_the_api_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("statement", "not_loaded"),
     [
-        ("import kdumpd", {"trio", "attrs", "pyudev", "kdumpd.supervisor"}),
+        ("import kdumpd", {"trio", "attrs", "pyudev", "kdumpd.run.supervisor"}),
         (
             "import kdumpd; kdumpd.supervise",
             {"drgn", "kdumpd.analysis", "kdumpd.testing", "pytest", "pyudev"},

@@ -126,7 +126,7 @@ HUNG_LOOP = """
 import os, time, trio
 from kdumpd.config import parse_config
 from kdumpd.host.machine import Machine
-from kdumpd.supervisor import supervise
+from kdumpd.run.supervisor import supervise
 
 class Hung(Machine):
     def mounts(self):

@@ -261,7 +261,7 @@ def test_the_daemon_loads_no_analysis() -> None:
     ran = loaded("run")
     assert "kdumpd.config" in ran
     assert not ran & HEAVY
-    supervisor = loaded("run", also="import kdumpd.supervisor")
+    supervisor = loaded("run", also="import kdumpd.run.supervisor")
     assert "kdumpd.crashes.record" in supervisor
     assert not supervisor & HEAVY
 

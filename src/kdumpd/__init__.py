@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     from kdumpd.dump.job import Progress, Verdict
     from kdumpd.dump.makedumpfile import PageReport
     from kdumpd.dump.stream import Seekable, place_stream
-    from kdumpd.ending import Ending, Finish, Outcome, describe_only, restart_machine
     from kdumpd.errors import ConfigError, DumpError, FormatError, KdumpError, StorageError
     from kdumpd.host.commit import commit_file
     from kdumpd.host.folder import Folder, Space
     from kdumpd.host.machine import Machine
     from kdumpd.host.mounts import Mount, find_mount, read_mounts
     from kdumpd.host.uevents import Partition, find_partition
+    from kdumpd.run.finish import Ending, Finish, Outcome, describe_only, restart_machine
+    from kdumpd.run.supervisor import supervise
     from kdumpd.status.assess import Status, read_status
     from kdumpd.storage.changes import Changes, device_changes, mount_changes
     from kdumpd.storage.gate import Storage, wait_for_storage
-    from kdumpd.supervisor import supervise
     from kdumpd.version import __version__
 
 __all__ = [
@@ -113,14 +113,14 @@ _HOMES = {
     "CrashRecord": "crashes.record",
     "DumpError": "errors",
     "DumpSettings": "config:Dump",
-    "Ending": "ending",
-    "Finish": "ending",
+    "Ending": "run.finish",
+    "Finish": "run.finish",
     "Folder": "host.folder",
     "FormatError": "errors",
     "KdumpError": "errors",
     "Machine": "host.machine",
     "Mount": "host.mounts",
-    "Outcome": "ending",
+    "Outcome": "run.finish",
     "PageReport": "dump.makedumpfile",
     "Panic": "dmesg.panic",
     "Partition": "host.uevents",
@@ -140,7 +140,7 @@ _HOMES = {
     "__version__": "version",
     "capture_dump": "dump.capture",
     "commit_file": "host.commit",
-    "describe_only": "ending",
+    "describe_only": "run.finish",
     "device_changes": "storage.changes",
     "find_crash": "crashes.inventory",
     "find_mount": "host.mounts",
@@ -154,8 +154,8 @@ _HOMES = {
     "read_crashes": "crashes.inventory:read_folder",
     "read_mounts": "host.mounts",
     "read_status": "status.assess",
-    "restart_machine": "ending",
-    "supervise": "supervisor",
+    "restart_machine": "run.finish",
+    "supervise": "run.supervisor",
     "wait_for_storage": "storage.gate",
 }
 

@@ -106,8 +106,8 @@ def _supervise(config: "Config", *, reboot: bool) -> int:
     """Run the supervisor; SIGTERM and SIGINT cut the dump short, and what is there is made durable."""
     import trio
 
-    from kdumpd.ending import describe_only, restart_machine
-    from kdumpd.supervisor import supervise
+    from kdumpd.run.finish import describe_only, restart_machine
+    from kdumpd.run.supervisor import supervise
 
     async def run() -> int:
         code = DEGRADED

@@ -11,7 +11,7 @@ from tests.simulated import DUMP, LOG, RECORD, collect, crash_files
 from trio.testing import MockClock
 
 from kdumpd.dmesg.panic import find_panic
-from kdumpd.supervisor import BEGIN
+from kdumpd.run.supervisor import BEGIN
 from kdumpd.testing import SimulatedMachine
 
 T = TypeVar("T")

@@ -12,17 +12,17 @@ from typing import Final
 
 import trio
 
-from kdumpd.collector import Collector
 from kdumpd.config import Config
 from kdumpd.dmesg.panic import last_lines
 from kdumpd.dump.job import Verdict
-from kdumpd.ending import Ending, Finish, Outcome, restart_machine
 from kdumpd.errors import KdumpError
-from kdumpd.evidence import Evidence
 from kdumpd.host import watchdog
 from kdumpd.host.background import background
 from kdumpd.host.console import Console
 from kdumpd.host.machine import Deadline, Machine
+from kdumpd.run.collector import Collector
+from kdumpd.run.finish import Ending, Finish, Outcome, restart_machine
+from kdumpd.run.state import Evidence
 from kdumpd.storage.gate import Gate, Storage
 
 BEGIN: Final = "-------- BEGIN kernel panic --------"

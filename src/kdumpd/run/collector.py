@@ -10,15 +10,15 @@ from typing import Final
 import trio
 
 from kdumpd.config import Config
-from kdumpd.crashfolder import CrashFolder
 from kdumpd.dmesg.panic import find_panic
 from kdumpd.dump import job, makedumpfile
 from kdumpd.dump.job import NO_DUMP, Dump, Verdict
 from kdumpd.dump.tools import CrashLog, read_log
 from kdumpd.errors import DumpError, FormatError, KdumpError, StorageError
-from kdumpd.evidence import Evidence
 from kdumpd.host.machine import Machine
 from kdumpd.host.watchdog import Lease
+from kdumpd.run.crashfolder import CrashFolder
+from kdumpd.run.state import Evidence
 from kdumpd.storage.gate import Storage
 
 # What the reasons say while the dump is written: the truth, should the machine go down.

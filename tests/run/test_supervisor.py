@@ -26,8 +26,8 @@ from tests.simulated import (
 )
 from trio.testing import MockClock
 
-from kdumpd.ending import Ending, Outcome, describe_only, restart_machine
-from kdumpd.supervisor import BEGIN, END, supervise
+from kdumpd.run.finish import Ending, Outcome, describe_only, restart_machine
+from kdumpd.run.supervisor import BEGIN, END, supervise
 from kdumpd.testing import (
     CRASH_TIME_S,
     Failure,

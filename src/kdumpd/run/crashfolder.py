@@ -16,10 +16,10 @@ from kdumpd.crashes.artefacts import find_artefacts, free_stamp, surplus
 from kdumpd.dmesg.panic import tail
 from kdumpd.dump.job import Limit
 from kdumpd.errors import StorageError
-from kdumpd.evidence import Evidence
 from kdumpd.host.folder import STACK_BYTES, Folder, Reasons, Space, commit_reasons, trouble
 from kdumpd.host.machine import Machine
 from kdumpd.host.threads import Worker
+from kdumpd.run.state import Evidence
 from kdumpd.storage.gate import Storage
 from kdumpd.storage.volume import LEAST_DUMP_BYTES, floor_bytes
 

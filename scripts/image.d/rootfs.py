@@ -33,7 +33,7 @@ MODULES = Path("/usr/lib/python3/dist-packages")
 LICENCES = Path("/usr/share/common-licenses")
 FOLDERS = ("dev", "proc", "sys", "persist", "run", "tmp", "etc")
 KDUMPD = """#!/usr/bin/python3 -I
-from kdumpd.cli import main
+from kdumpd.cli.main import main
 
 main()
 """

@@ -1,5 +1,5 @@
 """``python -m kdumpd``."""
 
-from kdumpd.cli import main
+from kdumpd.cli.main import main
 
 main()

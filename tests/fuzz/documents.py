@@ -8,7 +8,8 @@ import attrs
 from tests.fuzz.cursor import Cursor
 from tests.fuzz.target import Target, refusal
 
-from kdumpd import config, listing
+from kdumpd import config
+from kdumpd.cli import listing
 from kdumpd.crashes import artefacts as retention
 from kdumpd.crashes import inventory, record
 from kdumpd.dump.job import Verdict

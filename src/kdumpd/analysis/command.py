@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from kdumpd import listing
 from kdumpd.analysis import crash8
 from kdumpd.analysis.progress import Progress
 from kdumpd.analysis.subject import prepare
+from kdumpd.cli import listing
 from kdumpd.crashes.inventory import Crash
 from kdumpd.errors import StorageError
 from kdumpd.host.folder import trouble

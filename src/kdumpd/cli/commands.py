@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from kdumpd import listing
+from kdumpd.cli import listing
 from kdumpd.config import load_config
 from kdumpd.crashes import archive, bundle
 from kdumpd.crashes.artefacts import surplus

@@ -14,7 +14,7 @@ from tests import crashfiles
 from tests.analysis import makeelf
 from tests.crashfiles import CRASH_TIME_S
 
-from kdumpd.cli import main
+from kdumpd.cli.main import main
 
 WRONG = 2
 
@@ -241,7 +241,7 @@ def loaded(*arguments: str | Path, also: str = "") -> set[str]:
     code = (
         f"import sys\n{also}\nimport atexit\natexit.register(lambda: print('\\n' + ' '.join(sys.modules)))\n"
     )
-    code += "from kdumpd.cli import main\nmain(sys.argv[1:])" if arguments else "import kdumpd"
+    code += "from kdumpd.cli.main import main\nmain(sys.argv[1:])" if arguments else "import kdumpd"
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
         capture_output=True,
@@ -253,7 +253,7 @@ def loaded(*arguments: str | Path, also: str = "") -> set[str]:
     return set(done.stdout.splitlines()[-1].split())
 
 
-HEAVY = {"drgn", "_drgn", "zstandard", "kdumpd.analysis", "kdumpd.commands", "kdumpd.crashes.inventory"}
+HEAVY = {"drgn", "_drgn", "zstandard", "kdumpd.analysis", "kdumpd.cli.commands", "kdumpd.crashes.inventory"}
 
 
 def test_the_daemon_loads_no_analysis() -> None:
@@ -274,7 +274,9 @@ def test_list_and_show_need_no_extra(folder: Path) -> None:
 
 
 def test_without_zstandard_a_plain_tar_is_written_all_the_same(folder: Path, tmp_path: Path) -> None:
-    without = "import sys; sys.modules['zstandard'] = None; from kdumpd.cli import main; main(sys.argv[1:])"
+    without = (
+        "import sys; sys.modules['zstandard'] = None; from kdumpd.cli.main import main; main(sys.argv[1:])"
+    )
     for name, code in (("crash.tar", 0), ("crash.tar.zst", WRONG)):
         done = subprocess.run(
             [sys.executable, "-c", without, "export", "latest", tmp_path / name, "--folder", folder],

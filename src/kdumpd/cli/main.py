@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from kdumpd.arguments import make_parser
+from kdumpd.cli.arguments import make_parser
 from kdumpd.errors import KdumpError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _tell_status(*, config: Path | None, as_json: bool) -> int:
 
 
 def _answer(command: str, options: dict[str, Any]) -> int:
-    from kdumpd.commands import COMMANDS
+    from kdumpd.cli.commands import COMMANDS
 
     answer = COMMANDS[command](**options)
     if answer is not None:

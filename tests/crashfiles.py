@@ -11,7 +11,7 @@ from kdumpd.crashes.inventory import read_folder
 from kdumpd.crashes.record import CrashRecord, Log, Phase
 from kdumpd.dmesg.panic import find_panic
 from kdumpd.dump import kdumpfile
-from kdumpd.dump.job import NO_DUMP, Verdict
+from kdumpd.dump.verdict import NO_DUMP, Verdict
 
 LOGS = Path(__file__).parent / "data/logs"
 NULL, SYSRQ, HUNG = "null-dereference-6.12.log", "sysrq-6.12.log", "hung-task-6.12.log"

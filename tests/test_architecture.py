@@ -1,34 +1,116 @@
-"""The map in docs/architecture.md is true: it lists every file, and imports point down it."""
+"""The rooms of docs/architecture.md are those of the code, and imports between them point down only."""
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MAP = re.findall(r"^\| `(\w+)(?:\.py|/)` \|", (ROOT / "docs/architecture.md").read_text(), flags=re.MULTILINE)
-FILES = {file.stem: file for file in (ROOT / "src/kdumpd").glob("*.py")}
-# What the package itself is made of, and what only names something for others.
-NO_NOUNS = {"__init__", "__main__", "version", "pytest_plugin"}
+PACKAGE = ROOT / "src/kdumpd"
+
+# What a room may import: the rooms below it. config, errors, text and version are open to all.
+OPEN = {"config", "errors", "text", "version"}
+PURE = {"vmcore", "dmesg"}
+BELOW = {
+    "vmcore": set[str](),
+    "dmesg": set[str](),
+    "host": PURE,
+    "storage": {"host", *PURE},
+    "dump": {"host", *PURE},
+    "crashes": {"dump", "storage", "host", *PURE},
+    "run": {"crashes", "dump", "storage", "host", *PURE},
+    "status": {"crashes", "dump", "storage", "host", *PURE},
+    "analysis": {"crashes", "dump", "storage", "host", *PURE},
+    "cli": {"run", "status", "analysis", "crashes", "dump", "storage", "host", *PURE},
+    "testing": {"host", *PURE},
+}
+# Files that are no room: the package itself, and what names something for others.
+PLAIN_FILES = {"__init__", "__main__", "pytest_plugin", *OPEN}
+MOST_ENTRIES = 20
+MOST_LINES = 400
+
+
+def room_of(file: Path) -> str:
+    parts = file.relative_to(PACKAGE).parts
+    return parts[0] if len(parts) > 1 else file.stem
 
 
 def imported(file: Path) -> Iterator[str]:
-    """The modules of this package that a module imports when it is imported."""
-    for node in ast.parse(file.read_text()).body:
+    """The rooms and files of this package that a module imports, wherever in it the statement stands."""
+    for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module == "kdumpd":
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and str(node.module).startswith("kdumpd."):
             yield str(node.module).split(".")[1]
+        elif isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[1] for alias in node.names if alias.name.startswith("kdumpd."))
 
 
-def test_each_file_and_each_room_is_on_the_map_once() -> None:
-    rooms = {file.parent.name for file in (ROOT / "src/kdumpd").glob("*/__init__.py")}
-    assert sorted(MAP) == sorted((FILES.keys() - NO_NOUNS) | rooms)
+def test_the_rooms_are_those_of_the_picture() -> None:
+    rooms = {file.parent.name for file in PACKAGE.glob("*/__init__.py")}
+    shown = re.findall(r"^\| `(\w+)/` \|", (ROOT / "docs/architecture.md").read_text(), flags=re.MULTILINE)
+    assert rooms == BELOW.keys()
+    assert sorted(shown) == sorted(rooms)
+    assert {file.stem for file in PACKAGE.glob("*.py")} == PLAIN_FILES
 
 
-@pytest.mark.parametrize("name", sorted(FILES.keys() & set(MAP)))
-def test_imports_point_down(name: str) -> None:
-    below = MAP[MAP.index(name) + 1 :]
-    assert [other for other in imported(FILES[name]) if other not in {*below, "version"}] == []
+@pytest.mark.parametrize("room", BELOW)
+def test_a_room_imports_what_is_below_it(room: str) -> None:
+    arrows = {(file.name, other) for file in (PACKAGE / room).rglob("*.py") for other in imported(file)}
+    assert {(name, other) for name, other in arrows if other not in BELOW[room] | OPEN | {room}} == set()
+
+
+def test_what_is_open_to_all_imports_nothing_above_it() -> None:
+    arrows = {(name, other) for name in OPEN for other in imported(PACKAGE / f"{name}.py")}
+    assert {(name, other) for name, other in arrows if other not in OPEN} == set()
+
+
+@pytest.mark.parametrize("room", sorted(PURE))
+def test_a_pure_room_imports_no_trio(room: str) -> None:
+    for file in (PACKAGE / room).rglob("*.py"):
+        names = {name for node in ast.walk(ast.parse(file.read_text())) for name in top_level_names(node)}
+        assert not names & {"trio", "pyudev", "subprocess", "threading"}, file
+
+
+def top_level_names(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name.partition(".")[0] for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        yield str(node.module).partition(".")[0]
+
+
+@pytest.mark.parametrize("room", BELOW)
+def test_a_room_says_what_it_is_for_and_re_exports_nothing(room: str) -> None:
+    tree = ast.parse((PACKAGE / room / "__init__.py").read_text())
+    assert "mported by" in str(ast.get_docstring(tree)), "who may import it?"
+    if room != "testing":  # its names are public: kdumpd.testing is what embedders import
+        assert len(tree.body) == 1
+
+
+def test_the_listing_is_read_at_a_glance() -> None:
+    entries = [path for path in PACKAGE.iterdir() if path.name != "__pycache__"]
+    assert len(entries) <= MOST_ENTRIES
+    long = {str(file.relative_to(PACKAGE)): lines(file) for file in PACKAGE.rglob("*.py")}
+    assert {name: count for name, count in long.items() if count > MOST_LINES} == {}
+
+
+def lines(file: Path) -> int:
+    return file.read_text().count("\n")
+
+
+@pytest.mark.parametrize(
+    ("module", "not_loaded"),
+    [
+        ("kdumpd.crashes.record", {"trio", "pyudev", "kdumpd.host.watchdog", "kdumpd.host.reboot"}),
+        ("kdumpd.crashes.inventory", {"trio", "pyudev"}),
+        ("kdumpd.cli.commands", {"trio", "pyudev", "drgn"}),
+    ],
+)
+def test_reading_a_record_costs_no_event_loop(module: str, not_loaded: set[str]) -> None:
+    code = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not not_loaded & set(done.stdout.split())

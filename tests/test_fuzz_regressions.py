@@ -15,10 +15,11 @@ from tests import makedump
 from kdumpd.config import parse_config
 from kdumpd.crashes.artefacts import make_stamp, surplus
 from kdumpd.crashes.record import CrashRecord, Log, parse_record
-from kdumpd.dmesg.panic import TEXT_LINES, find_panic, last_lines
-from kdumpd.dump.job import NO_DUMP
+from kdumpd.dmesg.lines import last_lines
+from kdumpd.dmesg.panic import TEXT_LINES, find_panic
 from kdumpd.dump.kdumpfile import check
 from kdumpd.dump.makedumpfile import parse_report
+from kdumpd.dump.verdict import NO_DUMP
 from kdumpd.errors import ConfigError, FormatError
 
 pytestmark = pytest.mark.slow

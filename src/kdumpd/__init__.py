@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from kdumpd.crashes.record import CrashRecord, parse_record
     from kdumpd.dmesg.panic import Cause, Panic, find_panic
     from kdumpd.dump.capture import capture_dump
-    from kdumpd.dump.job import Progress, Verdict
+    from kdumpd.dump.job import Progress
     from kdumpd.dump.makedumpfile import PageReport
     from kdumpd.dump.stream import Seekable, place_stream
+    from kdumpd.dump.verdict import Verdict
     from kdumpd.errors import ConfigError, DumpError, FormatError, KdumpError, StorageError
     from kdumpd.host.commit import commit_file
     from kdumpd.host.folder import Folder, Space
@@ -134,7 +135,7 @@ _HOMES = {
     "Storage": "storage.gate",
     "StorageError": "errors",
     "StorageSettings": "config:Storage",
-    "Verdict": "dump.job",
+    "Verdict": "dump.verdict",
     "VmcoreSettings": "config:Vmcore",
     "WatchdogSettings": "config:Watchdog",
     "__version__": "version",

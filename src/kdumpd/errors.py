@@ -1,5 +1,7 @@
 """The errors that kdumpd raises: a small tree, each with a text fit to be shown as it is."""
 
+import os
+
 
 class KdumpError(Exception):
     """Base of every error that kdumpd raises on purpose. Its text is one line, without a trailing period."""
@@ -19,3 +21,8 @@ class FormatError(KdumpError):
 
 class DumpError(KdumpError):
     """A dump or log could not be made; the text is the WHY of the reason line."""
+
+
+def trouble(error: OSError) -> str:
+    """The system's own words for an error, without paths or numbers."""
+    return os.strerror(error.errno) if error.errno else str(error)

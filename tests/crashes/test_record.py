@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from kdumpd.crashes.record import MAX_RECORD_BYTES, SCHEMA, CrashRecord, Log, Phase, parse_record
 from kdumpd.dmesg.panic import Cause
-from kdumpd.dump.job import NO_DUMP, Verdict
 from kdumpd.dump.makedumpfile import PageReport
+from kdumpd.dump.verdict import NO_DUMP, Verdict
 from kdumpd.errors import FormatError
 
 DESCRIPTION = json.loads((Path(__file__).parents[2] / "docs/crash-record.schema.json").read_text())

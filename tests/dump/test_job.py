@@ -9,10 +9,11 @@ from tests.simulated import check, open_descriptors
 from trio.testing import MockClock
 
 from kdumpd import config
-from kdumpd.dump.job import Dump, Limit, Progress, Verdict, probe, survey
+from kdumpd.dump.job import Dump, Limit, Progress
 from kdumpd.dump.kdumpfile import Check, Header
 from kdumpd.dump.makedumpfile import PageReport
-from kdumpd.dump.verdict import judge, not_private
+from kdumpd.dump.tools import probe, survey
+from kdumpd.dump.verdict import Verdict, judge, not_private
 from kdumpd.errors import DumpError
 from kdumpd.testing import SimulatedFolder, SimulatedMachine
 

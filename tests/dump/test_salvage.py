@@ -18,8 +18,9 @@ from trio.testing import MockClock
 from kdumpd import config
 from kdumpd.dump import kdumpfile
 from kdumpd.dump.backfill import Gaps
-from kdumpd.dump.job import Dump, Limit, Verdict
+from kdumpd.dump.job import Dump, Limit
 from kdumpd.dump.salvage import salvage
+from kdumpd.dump.verdict import Verdict
 from kdumpd.host.threads import Worker
 from kdumpd.testing import SimulatedFolder, SimulatedMachine
 

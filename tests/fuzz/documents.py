@@ -12,9 +12,10 @@ from kdumpd import config
 from kdumpd.cli import listing
 from kdumpd.crashes import artefacts as retention
 from kdumpd.crashes import inventory, record
-from kdumpd.dump.job import Verdict
 from kdumpd.dump.makedumpfile import PageReport
+from kdumpd.dump.verdict import Verdict
 from kdumpd.errors import ConfigError, FormatError
+from kdumpd.text import json_text
 
 
 def _config(case: bytes) -> None:
@@ -51,7 +52,7 @@ def _require_shown(read: record.CrashRecord) -> None:
     )
     shown = listing.details(crash, [read.stamp]) + listing.table([crash])
     assert all(line.isprintable() for line in shown.split("\n"))
-    assert json.loads(listing.as_json(listing.full(crash, [])), parse_constant=_refuse)
+    assert json.loads(json_text(listing.full(crash, [])), parse_constant=_refuse)
 
 
 def _refuse(name: str) -> None:

@@ -6,7 +6,7 @@ from trio.testing import MockClock
 
 from kdumpd.config import Config
 from kdumpd.crashes.record import CrashRecord, Log
-from kdumpd.dump.job import NO_DUMP
+from kdumpd.dump.verdict import NO_DUMP
 from kdumpd.run.finish import Ending, Outcome, describe_only, describe_restart, restart_machine
 from kdumpd.testing import SimulatedMachine
 

@@ -15,8 +15,8 @@ from tests.machines import ARMED, CRASH, DENIED, MIB
 
 from kdumpd.config import Config, Dump, parse_config
 from kdumpd.crashes.record import CrashRecord, Log
-from kdumpd.dump.job import Verdict
 from kdumpd.dump.makedumpfile import Capabilities
+from kdumpd.dump.verdict import Verdict
 from kdumpd.host.folder import Space
 from kdumpd.host.mounts import Mount
 from kdumpd.status import facts as facts_module

@@ -5,10 +5,9 @@ from pathlib import Path
 from kdumpd.analysis import crash8
 from kdumpd.analysis.progress import Progress
 from kdumpd.analysis.subject import prepare
-from kdumpd.cli import listing
 from kdumpd.crashes.inventory import Crash
-from kdumpd.errors import StorageError
-from kdumpd.host.folder import trouble
+from kdumpd.errors import StorageError, trouble
+from kdumpd.text import json_text
 
 
 def with_crash(crash: Crash, debug: Path, *, as_json: bool) -> str:
@@ -17,7 +16,7 @@ def with_crash(crash: Crash, debug: Path, *, as_json: bool) -> str:
         subject = prepare(crash, debug, progress)
         progress.step("asking crash")
         answers = crash8.ask(subject.require_dump(), subject.symbols, crash.record.modules)
-    return listing.as_json({"answers": answers}) if as_json else crash8.render(answers)
+    return json_text({"answers": answers}) if as_json else crash8.render(answers)
 
 
 def with_drgn(crash: Crash, debug: Path, *, html: Path | None, as_json: bool) -> str:
@@ -30,8 +29,8 @@ def with_drgn(crash: Crash, debug: Path, *, html: Path | None, as_json: bool) ->
         report = examine(prepare(crash, debug, progress), progress)
     if html:
         _write(html, page.render(report))
-        return listing.as_json({"page": str(html)}) if as_json else f"{crash.stamp}: {html}"
-    return listing.as_json(report) if as_json else text.render(report)
+        return json_text({"page": str(html)}) if as_json else f"{crash.stamp}: {html}"
+    return json_text(report) if as_json else text.render(report)
 
 
 def shell(crash: Crash, debug: Path, *, reader: str) -> None:

@@ -8,9 +8,8 @@ from attrs import frozen
 
 from kdumpd.analysis.subject import Dump
 from kdumpd.analysis.symbols import Symbols
-from kdumpd.dmesg.panic import safe_lines
-from kdumpd.errors import DumpError
-from kdumpd.host.folder import trouble
+from kdumpd.dmesg.lines import safe_lines
+from kdumpd.errors import DumpError, trouble
 
 # crash reads the whole symbol table first; a large dump on a slow machine may take minutes.
 _LIMIT_S: Final = 600

@@ -12,9 +12,9 @@ from kdumpd.analysis.findings import Part, Report, Stack, base_name
 from kdumpd.analysis.gather import part
 from kdumpd.analysis.progress import Progress
 from kdumpd.analysis.subject import Subject
-from kdumpd.cli.listing import describe_dump
+from kdumpd.crashes.describe import describe_dump
 from kdumpd.crashes.inventory import read_log
-from kdumpd.dmesg.panic import safe_lines
+from kdumpd.dmesg.lines import safe_lines
 
 _NO_DUMP: Final = "there is no dump, only a log"
 

@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 
 from kdumpd.analysis.core import one_line
 from kdumpd.analysis.findings import Part
-from kdumpd.dmesg.panic import safe_lines
+from kdumpd.dmesg.lines import safe_lines
 
 T = TypeVar("T")
 R = TypeVar("R")

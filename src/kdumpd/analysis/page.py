@@ -22,9 +22,10 @@ from kdumpd.analysis.findings import (
 )
 from kdumpd.analysis.markup import Content, Html, bar, element, join, table
 from kdumpd.analysis.text import duration, state, who
-from kdumpd.cli.listing import moment, size, taints
+from kdumpd.crashes.describe import taints
 from kdumpd.crashes.record import CrashRecord
 from kdumpd.dump.makedumpfile import PageReport
+from kdumpd.text import moment, size
 from kdumpd.version import __version__
 
 T = TypeVar("T")

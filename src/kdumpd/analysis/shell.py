@@ -9,8 +9,7 @@ from kdumpd.analysis.core import open_core
 from kdumpd.analysis.progress import Progress
 from kdumpd.analysis.subject import Dump
 from kdumpd.analysis.symbols import Symbols
-from kdumpd.errors import DumpError
-from kdumpd.host.folder import trouble
+from kdumpd.errors import DumpError, trouble
 
 
 def run_drgn(dump: Dump, symbols: Symbols, progress: Progress) -> None:

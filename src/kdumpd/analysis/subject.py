@@ -6,7 +6,7 @@ from attrs import frozen
 
 from kdumpd.analysis.progress import Progress
 from kdumpd.analysis.symbols import Kernel, Symbols, find_symbols
-from kdumpd.cli.listing import describe_dump
+from kdumpd.crashes.describe import describe_dump
 from kdumpd.crashes.inventory import Crash, check_dump
 from kdumpd.dump.kdumpfile import Check
 from kdumpd.errors import ConfigError, FormatError

@@ -23,8 +23,7 @@ from kdumpd.analysis.progress import Progress
 from kdumpd.crashes import archive
 from kdumpd.crashes.record import CrashRecord
 from kdumpd.dump.kdumpfile import Header
-from kdumpd.errors import ConfigError, FormatError, StorageError
-from kdumpd.host.folder import trouble
+from kdumpd.errors import ConfigError, FormatError, StorageError, trouble
 from kdumpd.vmcore.headers import parse_vmcoreinfo
 
 # What of an archive is of use: the kernel, its split DWARF, modules and their separate debug files.

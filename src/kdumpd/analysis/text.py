@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeVar
 
 from kdumpd.analysis.findings import Disk, Frame, Machine, Memory, Module, Mount, Part, Report, Stack, Task
-from kdumpd.cli.listing import headline, in_columns, moment, printable, size, taints
+from kdumpd.crashes.describe import headline, taints
+from kdumpd.text import in_columns, moment, printable, size
 
 T = TypeVar("T")
 

@@ -10,8 +10,9 @@ from kdumpd.config import load_config
 from kdumpd.crashes import archive, bundle
 from kdumpd.crashes.artefacts import surplus
 from kdumpd.crashes.inventory import Crash, find_crash, read_folder
-from kdumpd.errors import ConfigError, StorageError
-from kdumpd.host.folder import Folder, trouble
+from kdumpd.errors import ConfigError, StorageError, trouble
+from kdumpd.host.folder import Folder
+from kdumpd.text import json_text, size
 
 
 def list_crashes(place: Path | None, *, as_json: bool) -> str:
@@ -19,7 +20,7 @@ def list_crashes(place: Path | None, *, as_json: bool) -> str:
     with _folder(place) as folder:
         crashes = read_folder(folder)
     if as_json:
-        return listing.as_json({"crashes": listing.overview(crashes)})
+        return json_text({"crashes": listing.overview(crashes)})
     return listing.table(crashes) if crashes else f"no crash in {place or folder}"
 
 
@@ -27,7 +28,7 @@ def show(name: str, folder: Path | None, *, as_json: bool) -> str:
     """One crash in full."""
     with found(name, folder) as crash:
         seen = _seen(crash)
-    return listing.as_json(listing.full(crash, seen)) if as_json else listing.details(crash, seen)
+    return json_text(listing.full(crash, seen)) if as_json else listing.details(crash, seen)
 
 
 def prune(place: Path | None, *, dumps: int | None, logs: int | None, dry_run: bool, as_json: bool) -> str:
@@ -50,7 +51,7 @@ def prune(place: Path | None, *, dumps: int | None, logs: int | None, dry_run: b
     finally:
         folder.close()
     if as_json:
-        return listing.as_json({"folder": str(path), "removed": [] if dry_run else gone, "surplus": gone})
+        return json_text({"folder": str(path), "removed": [] if dry_run else gone, "surplus": gone})
     verb = "would remove" if dry_run else "removed"
     return "\n".join(f"{verb} {path / name}" for name in gone) or f"nothing to remove in {path}"
 
@@ -61,8 +62,8 @@ def export(name: str, folder: Path | None, target: Path, *, as_json: bool) -> st
         bundle.export(crash, target)
     size_bytes = target.stat().st_size
     if as_json:
-        return listing.as_json({"stamp": crash.stamp, "bundle": str(target), "size_bytes": size_bytes})
-    return f"{crash.stamp}: {target}, {listing.size(size_bytes)}"
+        return json_text({"stamp": crash.stamp, "bundle": str(target), "size_bytes": size_bytes})
+    return f"{crash.stamp}: {target}, {size(size_bytes)}"
 
 
 def analyze(

@@ -1,40 +1,14 @@
 """Crashes as text for a person, and as JSON for a program."""
 
-import json
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
-from typing import Any, Final, cast
+from typing import Any
 
 import attrs
 
+from kdumpd.crashes.describe import describe_dump, headline, taints
 from kdumpd.crashes.inventory import Crash, times_seen
 from kdumpd.crashes.record import CrashRecord
-from kdumpd.dmesg.panic import safe_lines
-
-_UNITS: Final = ("KiB", "MiB", "GiB", "TiB")
-
-# Documentation/admin-guide/tainted-kernels.rst in the kernel's source.
-_TAINTS: Final = {
-    "P": "proprietary module",
-    "F": "module loaded by force",
-    "S": "kernel on a machine out of its specification",
-    "R": "module unloaded by force",
-    "M": "machine check",
-    "B": "bad page",
-    "U": "set from user space",
-    "D": "died before",
-    "A": "ACPI table overridden",
-    "W": "warning before",
-    "C": "staging driver",
-    "I": "firmware bug worked around",
-    "O": "module from outside the kernel's tree",
-    "E": "module without a signature",
-    "L": "soft lockup before",
-    "K": "live patched",
-    "X": "auxiliary, of the distribution",
-    "T": "structure layout randomised",
-    "N": "in-kernel test",
-}
+from kdumpd.text import in_columns, moment, printable, size
 
 
 def table(crashes: Sequence[Crash]) -> str:
@@ -55,24 +29,6 @@ def table(crashes: Sequence[Crash]) -> str:
             )
         )
     return in_columns(rows, right=(4, 6))
-
-
-def in_columns(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
-    """Rows of text set in columns, two blanks apart; the numbered columns are set to the right."""
-    safe = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*safe, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if place in right else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in safe
-    )
-
-
-def headline(record: CrashRecord) -> str:
-    """The cause, and where."""
-    return f"{record.cause} in {record.symbol}" if record.symbol else record.cause
 
 
 def details(crash: Crash, seen: Iterable[str]) -> str:
@@ -115,17 +71,6 @@ def _often(fingerprint: str | None, times: int) -> str | None:
     return f"{fingerprint}, seen {times} times here" if fingerprint and times > 1 else fingerprint
 
 
-def describe_dump(crash: Crash) -> str:
-    """State, size and content of the dump in one line."""
-    dump, file = crash.record.dump, crash.files.get("dump")
-    why = f" ({dump.why})" if dump.why and crash.dump_state in ("none", "incomplete") else ""
-    if file is None:
-        return f"{crash.dump_state}{why}"
-    content = f"{dump.compression}, level {dump.level}, {dump.pages} of {dump.expected_pages} pages"
-    privacy = f", may hold private data: {dump.unfiltered}" if dump.unfiltered else ""
-    return f"{crash.dump_state}{why}, {size(file.size_bytes)}, {content}{privacy}: {file.path.name}"
-
-
 def _pages(record: CrashRecord) -> str | None:
     report = record.dump.report
     if report is None:
@@ -152,43 +97,6 @@ def _phase(name: str, start_s: float, duration_s: float) -> str:
 def _block(title: str, lines: Iterable[str]) -> list[str]:
     listed = [f"  {line}" for line in lines]
     return ["", f"{title}:", *listed] if listed else []
-
-
-def moment(time_s: int | None) -> str:
-    """A time as UTC."""
-    return "unknown" if time_s is None else f"{datetime.fromtimestamp(time_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def size(size_bytes: int) -> str:
-    """A size for a person, three digits or four."""
-    if size_bytes < 1024:
-        return f"{size_bytes} B"
-    value = float(size_bytes)
-    for unit in _UNITS:
-        value /= 1024
-        if value < 1000 or unit == _UNITS[-1]:
-            break
-    return f"{value:.1f} {unit}"
-
-
-def taints(letters: str | None) -> str | None:
-    """The kernel's taint letters with their meaning."""
-    named = [f"{letter} ({_TAINTS[letter]})" for letter in letters or "" if letter in _TAINTS]
-    return ", ".join(named) or None
-
-
-def printable(text: str) -> str:
-    """Text with nothing in it that a terminal would obey; records and logs come out of crashed machines."""
-    return " ".join(safe_lines(text.encode("utf-8", "surrogatepass"))) if not text.isprintable() else text
-
-
-def as_json(document: object) -> str:
-    """A document of records, dicts and lists as indented JSON."""
-    return json.dumps(document, indent=2, default=_plain)
-
-
-def _plain(value: object) -> object:
-    return attrs.asdict(cast("attrs.AttrsInstance", value)) if attrs.has(type(value)) else str(value)
 
 
 def overview(crashes: Sequence[Crash]) -> list[dict[str, Any]]:

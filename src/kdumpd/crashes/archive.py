@@ -16,8 +16,7 @@ from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from kdumpd.errors import FormatError, StorageError
-from kdumpd.host.folder import trouble
+from kdumpd.errors import FormatError, StorageError, trouble
 
 ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _COMPRESSED: Final = (ZSTD, b"\x1f\x8b", b"\xfd7zXZ\0", b"BZh")

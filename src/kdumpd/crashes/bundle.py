@@ -14,8 +14,7 @@ from typing import Any, Final
 from kdumpd.crashes import archive
 from kdumpd.crashes.artefacts import parse_name
 from kdumpd.crashes.inventory import Crash, File
-from kdumpd.errors import FormatError, StorageError
-from kdumpd.host.folder import trouble
+from kdumpd.errors import FormatError, StorageError, trouble
 from kdumpd.version import __version__
 
 MANIFEST: Final = "manifest.json"

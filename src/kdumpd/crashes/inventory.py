@@ -16,11 +16,11 @@ from attrs import evolve, frozen
 
 from kdumpd.crashes.artefacts import Artefact, find_artefacts, parse_name
 from kdumpd.crashes.record import MAX_RECORD_BYTES, SCHEMA, CrashRecord, Log, parse_record
-from kdumpd.dmesg.panic import Panic, find_panic, tail
+from kdumpd.dmesg.lines import tail
+from kdumpd.dmesg.panic import Panic, find_panic
 from kdumpd.dump import kdumpfile
-from kdumpd.dump.job import NO_DUMP, Verdict
-from kdumpd.errors import FormatError, KdumpError, StorageError
-from kdumpd.host.folder import trouble
+from kdumpd.dump.verdict import NO_DUMP, Verdict
+from kdumpd.errors import FormatError, KdumpError, StorageError, trouble
 from kdumpd.vmcore.headers import parse_vmcoreinfo
 
 DumpState = Literal["complete", "incomplete", "none", "missing", "damaged"]

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeVar
 import attrs
 from attrs import field, frozen
 
-from kdumpd.dump.job import Verdict
+from kdumpd.dump.verdict import Verdict
 from kdumpd.errors import FormatError
 
 SCHEMA: Final = 1

@@ -8,6 +8,8 @@ import re
 
 from attrs import frozen
 
+from kdumpd.text import escape
+
 LINE_CHARACTERS = 1024
 """A longer line is cut here; printk's own limit is about as much (LOG_LINE_MAX in kernel/printk)."""
 
@@ -19,9 +21,6 @@ PREFIX = (
 # No part of it gives back what it has taken (the "+"), so that a line of blanks takes no time.
 
 _PREFIX = re.compile(PREFIX, re.ASCII)
-
-# Bytes above 0x7f are shown by number too: to a terminal that does not read UTF-8, 0x80 to 0x9f are controls.
-_VISIBLE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0x100))}
 
 
 @frozen(kw_only=True)
@@ -76,4 +75,4 @@ def _read_line(raw: str) -> Line:
 
 
 def _safe(line: str) -> str:
-    return line[:LINE_CHARACTERS].expandtabs().translate(_VISIBLE)[:LINE_CHARACTERS].rstrip()
+    return escape(line[:LINE_CHARACTERS].expandtabs())[:LINE_CHARACTERS].rstrip()

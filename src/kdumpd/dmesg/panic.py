@@ -8,10 +8,8 @@ from typing import Final
 from attrs import frozen
 
 from kdumpd.dmesg.fingerprint import fingerprint, read_trace, without_numbers
-from kdumpd.dmesg.lines import PREFIX, Line, decode, last_lines, safe_lines, tail
+from kdumpd.dmesg.lines import PREFIX, Line, decode
 from kdumpd.dmesg.report import Report, find_report
-
-__all__ = ["TEXT_LINES", "Cause", "Panic", "find_panic", "last_lines", "safe_lines", "tail"]
 
 TEXT_LINES: Final = 200
 """The most lines that a panic text has: at 0.2 s a line on a console, 40 s."""

@@ -10,7 +10,9 @@ import trio
 
 from kdumpd import config
 from kdumpd.dump import makedumpfile
-from kdumpd.dump.job import Dump, Limit, Progress, Verdict, probe
+from kdumpd.dump.job import Dump, Limit, Progress
+from kdumpd.dump.tools import probe
+from kdumpd.dump.verdict import Verdict
 from kdumpd.host.background import background
 from kdumpd.host.machine import Machine
 from kdumpd.host.threads import Worker

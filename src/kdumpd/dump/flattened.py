@@ -16,6 +16,7 @@ from typing import Final
 from attrs import frozen
 
 from kdumpd.errors import FormatError
+from kdumpd.host.folder import splice_bytes
 
 HEADER_BYTES: Final = 4096
 SIGNATURE: Final = b"makedumpfile".ljust(16, b"\0")
@@ -82,11 +83,6 @@ def parse_record(data: bytes) -> Record:
 Splice = Callable[[int, int, int, int], int]
 
 
-def splice_bytes(source: int, target: int, size_bytes: int, offset: int) -> int:
-    """Move up to so many bytes from a pipe to a place in a file; returns how many, 0 at the pipe's end."""
-    return os.splice(source, target, size_bytes, offset_dst=offset)
-
-
 def write_behind(target: int) -> None:
     """Have the kernel begin to write what a file's cache holds, and let go of what is written."""
     # Where a file system can't, nothing is lost: fsync comes anyway.
@@ -108,7 +104,7 @@ class Placer:
     """
 
     def __init__(
-        self, source: int, target: int, *, limit_bytes: int | None = None, splice: Splice | None = None
+        self, source: int, target: int, *, limit_bytes: int | None = None, splice: Splice = splice_bytes
     ) -> None:
         self.placed_bytes = 0
         self.end_bytes = 0
@@ -117,7 +113,7 @@ class Placer:
         self._source = source
         self._target = target
         self._limit_bytes = limit_bytes
-        self._splice = splice or splice_bytes
+        self._splice = splice
         self._pending = b""
         self._wanted = HEADER_BYTES
         self._offset = 0

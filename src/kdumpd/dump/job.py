@@ -19,17 +19,14 @@ from kdumpd.dump.backfill import Gaps
 from kdumpd.dump.flattened import Placer
 from kdumpd.dump.makedumpfile import PageReport
 from kdumpd.dump.salvage import salvage
+from kdumpd.dump.tools import survey
 from kdumpd.dump.verdict import NO_DUMP, Verdict, judge
-from kdumpd.errors import DumpError, FormatError
-from kdumpd.host.folder import Folder, trouble
+from kdumpd.errors import DumpError, FormatError, trouble
+from kdumpd.host.folder import Folder
 from kdumpd.host.machine import Machine
-from kdumpd.host.process import CHUNK_BYTES, Child, Finished, Tail, program_with_pipe, run
+from kdumpd.host.process import CHUNK_BYTES, Child, Finished, Tail, program_with_pipe
 from kdumpd.host.threads import Worker
 
-__all__ = ["NO_DUMP", "Dump", "Limit", "Progress", "Verdict", "probe", "survey"]
-
-_PROBE_S: Final = 10.0
-_SURVEY_S: Final = 60.0
 # A turn that a cancel left behind has at most 8 MiB to write; one that takes longer hangs.
 _TURN_S: Final = 3.0
 # How long pages may be added to a dump that was cut; and how much of the time that is left, since the file
@@ -359,24 +356,3 @@ class Dump:
         else:
             self._folder.publish(target, self._name)
         return verdict
-
-
-async def probe(machine: Machine, program: str) -> makedumpfile.Capabilities:
-    """Ask makedumpfile for its version and what was built in.
-
-    Raises:
-        DumpError: it is missing, hangs, or is something else.
-    """
-    with trio.move_on_after(_PROBE_S):
-        finished = await run(machine.spawn, makedumpfile.version_argv(program))
-        return makedumpfile.parse_version(finished.messages)
-    raise DumpError(f"{program} -v hangs")
-
-
-async def survey(machine: Machine, settings: config.Dump, vmcore: str) -> PageReport | None:
-    """Count the pages of each class with a dry run, in at most a minute or ``stall_s``; None if it fails."""
-    argv = makedumpfile.survey_argv(settings.makedumpfile, vmcore, level=settings.level)
-    with trio.move_on_after(min(_SURVEY_S, settings.stall_s)), contextlib.suppress(DumpError):
-        finished = await run(machine.spawn, argv)
-        return makedumpfile.parse_report(finished.messages)
-    return None

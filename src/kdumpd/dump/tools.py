@@ -1,18 +1,23 @@
-"""The crashed kernel's log, taken out of the vmcore into memory: no storage is needed for it."""
+"""What the programs that read the vmcore tell without storage: abilities, the log, pages by class."""
 
+import contextlib
 import os
 from typing import Final
 
 import trio
 from attrs import frozen
 
+from kdumpd import config
 from kdumpd.dump import makedumpfile
+from kdumpd.dump.makedumpfile import PageReport
 from kdumpd.errors import DumpError
 from kdumpd.host.machine import Machine
 from kdumpd.host.process import OUTPUT_BYTES, run
 
 # Extraction takes well under a second; a tool that needs longer than this hangs on the vmcore.
 _EXTRACT_S: Final = 30.0
+_PROBE_S: Final = 10.0
+_SURVEY_S: Final = 60.0
 
 
 @frozen(kw_only=True)
@@ -70,3 +75,24 @@ def _read_memory(memory: int, tool: str) -> bytes:
     if not data.strip(b"\0\r\n "):
         raise DumpError(f"{tool} found an empty log")
     return data
+
+
+async def probe(machine: Machine, program: str) -> makedumpfile.Capabilities:
+    """Ask makedumpfile for its version and what was built in.
+
+    Raises:
+        DumpError: it is missing, hangs, or is something else.
+    """
+    with trio.move_on_after(_PROBE_S):
+        finished = await run(machine.spawn, makedumpfile.version_argv(program))
+        return makedumpfile.parse_version(finished.messages)
+    raise DumpError(f"{program} -v hangs")
+
+
+async def survey(machine: Machine, settings: config.Dump, vmcore: str) -> PageReport | None:
+    """Count the pages of each class with a dry run, in at most a minute or ``stall_s``; None if it fails."""
+    argv = makedumpfile.survey_argv(settings.makedumpfile, vmcore, level=settings.level)
+    with trio.move_on_after(min(_SURVEY_S, settings.stall_s)), contextlib.suppress(DumpError):
+        finished = await run(machine.spawn, argv)
+        return makedumpfile.parse_report(finished.messages)
+    return None

@@ -4,8 +4,7 @@ import os
 from pathlib import PurePath
 from typing import Final
 
-from kdumpd.errors import StorageError
-from kdumpd.host.folder import trouble
+from kdumpd.errors import StorageError, trouble
 from kdumpd.host.machine import Machine
 
 _MODE: Final = 0o600

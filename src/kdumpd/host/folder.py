@@ -18,7 +18,7 @@ from typing import Final, Self
 
 from attrs import evolve, frozen
 
-from kdumpd.errors import StorageError
+from kdumpd.errors import StorageError, trouble
 
 _PREFIX: Final = ".kdumpd-"
 _SUFFIX: Final = ".tmp"
@@ -243,6 +243,11 @@ def write_all(fd: int, data: bytes) -> None:
         rest = rest[os.write(fd, rest) :]
 
 
+def splice_bytes(source: int, target: int, size_bytes: int, offset: int) -> int:
+    """Move up to so many bytes from a pipe to an offset in a file; returns how many, 0 at the pipe's end."""
+    return os.splice(source, target, size_bytes, offset_dst=offset)
+
+
 @frozen(kw_only=True)
 class Reasons:
     """What the next boot is told.
@@ -281,11 +286,6 @@ def commit_reasons(folder: Folder, reasons: Reasons) -> None:
         folder.write("reboot-stack", reasons.stack, mode=0o644)
         folder.write("boot-reason", BOOT_REASON, mode=0o644, mtime_s=reasons.crash_time_s)
     folder.write("reboot-reason", line, mode=0o644)
-
-
-def trouble(error: OSError) -> str:
-    """The system's own words for an error, without paths or numbers."""
-    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def _folder_trouble(error: OSError) -> str:

@@ -11,10 +11,9 @@ from typing import NoReturn, Protocol, TypeVar
 
 import trio
 
-from kdumpd.dump.flattened import splice_bytes
 from kdumpd.errors import StorageError
 from kdumpd.host import console, reboot, watchdog
-from kdumpd.host.folder import Folder
+from kdumpd.host.folder import Folder, splice_bytes
 from kdumpd.host.mountevents import watch_mounts
 from kdumpd.host.mounts import Mount, read_mounts
 from kdumpd.host.process import Child, open_child
@@ -95,7 +94,7 @@ class Machine:
         return await open_child(argv, stdout=stdout, pass_fds=pass_fds)
 
     def splice(self, source: int, target: int, size_bytes: int, offset: int) -> int:
-        """Move bytes from a pipe into a file on storage. Blocking; see ``flattened.splice_bytes``."""
+        """Move bytes from a pipe into a file on storage. Blocking; see ``folder.splice_bytes``."""
         return splice_bytes(source, target, size_bytes, offset)
 
     async def write_line(self, target: str, line: str) -> None:

@@ -20,6 +20,7 @@ import trio
 from attrs import frozen
 
 from kdumpd.errors import DumpError
+from kdumpd.text import printable, shortened
 
 CHUNK_BYTES: Final = 16 << 10
 
@@ -30,6 +31,9 @@ TAIL_BYTES: Final = 64 << 10
 OUTPUT_BYTES: Final = 16 << 20
 
 _PIPE_BYTES: Final = 1 << 20
+
+# What is quoted of a child's last line.
+_SAID_CHARACTERS: Final = 160
 
 # How long a killed child may take to be gone before it is left behind.
 _KILL_WAIT_S: Final = 2.0
@@ -192,10 +196,6 @@ class Finished:
         )
         lines = [line.strip() for line in self.messages.replace(b"\r", b"\n").splitlines()]
         said = [line for line in lines if line and b" %] " not in line]
-        return f"{ending}: {printable(said[-1])}" if said else ending
-
-
-def printable(text: bytes, limit: int = 160) -> str:
-    """Make a child's bytes fit for one line of a message."""
-    line = "".join(c if c.isprintable() else "?" for c in text.decode("utf-8", "replace"))
-    return line if len(line) <= limit else line[: limit - 3] + "..."
+        if not said:
+            return ending
+        return f"{ending}: {shortened(printable(said[-1].decode('utf-8', 'replace')), _SAID_CHARACTERS)}"

@@ -11,9 +11,10 @@ import trio
 
 from kdumpd.config import Config
 from kdumpd.dmesg.panic import find_panic
-from kdumpd.dump import job, makedumpfile
-from kdumpd.dump.job import NO_DUMP, Dump, Verdict
+from kdumpd.dump import makedumpfile, tools
+from kdumpd.dump.job import Dump
 from kdumpd.dump.tools import CrashLog, read_log
+from kdumpd.dump.verdict import NO_DUMP, Verdict
 from kdumpd.errors import DumpError, FormatError, KdumpError, StorageError
 from kdumpd.host.machine import Machine
 from kdumpd.host.watchdog import Lease
@@ -116,13 +117,13 @@ class Collector:
             return
         try:
             await self._probe()
-            self._survey = await job.survey(self._machine, self._config.dump, self._config.vmcore.path)
+            self._survey = await tools.survey(self._machine, self._config.dump, self._config.vmcore.path)
         except DumpError as error:
             self.warn(str(error))
 
     async def _probe(self) -> makedumpfile.Capabilities:
         if self._capabilities is None:
-            self._capabilities = await job.probe(self._machine, self._config.dump.makedumpfile)
+            self._capabilities = await tools.probe(self._machine, self._config.dump.makedumpfile)
             self._evidence.tools["makedumpfile"] = self._capabilities.version
         return self._capabilities
 

@@ -13,10 +13,10 @@ from attrs import frozen
 
 from kdumpd.config import Config
 from kdumpd.crashes.artefacts import find_artefacts, free_stamp, surplus
-from kdumpd.dmesg.panic import tail
+from kdumpd.dmesg.lines import tail
 from kdumpd.dump.job import Limit
-from kdumpd.errors import StorageError
-from kdumpd.host.folder import STACK_BYTES, Folder, Reasons, Space, commit_reasons, trouble
+from kdumpd.errors import StorageError, trouble
+from kdumpd.host.folder import STACK_BYTES, Folder, Reasons, Space, commit_reasons
 from kdumpd.host.machine import Machine
 from kdumpd.host.threads import Worker
 from kdumpd.run.state import Evidence

@@ -9,8 +9,8 @@ from attrs import define, field
 
 from kdumpd.crashes.record import CrashRecord, Log, Phase
 from kdumpd.dmesg.panic import Panic
-from kdumpd.dump.job import NO_DUMP, Verdict
 from kdumpd.dump.tools import CrashLog
+from kdumpd.dump.verdict import NO_DUMP, Verdict
 from kdumpd.version import __version__
 from kdumpd.vmcore.headers import Vmcoreinfo
 

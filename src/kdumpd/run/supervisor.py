@@ -13,8 +13,8 @@ from typing import Final
 import trio
 
 from kdumpd.config import Config
-from kdumpd.dmesg.panic import last_lines
-from kdumpd.dump.job import Verdict
+from kdumpd.dmesg.lines import last_lines
+from kdumpd.dump.verdict import Verdict
 from kdumpd.errors import KdumpError
 from kdumpd.host import watchdog
 from kdumpd.host.background import background

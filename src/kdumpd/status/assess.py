@@ -15,6 +15,7 @@ from kdumpd.status.facts import LOAD_RESULT, Facts, gather
 from kdumpd.status.files import Unknown
 from kdumpd.status.remedies import REASONS, WARNINGS
 from kdumpd.storage.volume import LEAST_DUMP_BYTES, find_fault, floor_bytes
+from kdumpd.text import size
 
 ARCHITECTURE: Final = "x86_64"
 # The rows of the reservation: from so much memory on, so much is reserved; largest first.
@@ -152,7 +153,7 @@ def _space_reason(facts: Facts) -> Finding | None:
     room = room_bytes(facts)
     if room is None or room >= LEAST_DUMP_BYTES:
         return None
-    text = f"no room for a dump on {facts.config.storage.mountpoint}: {as_size(facts.space.free_bytes)} free"
+    text = f"no room for a dump on {facts.config.storage.mountpoint}: {size(facts.space.free_bytes)} free"
     return _reason("no-space", text)
 
 
@@ -177,7 +178,7 @@ def _reservation_small(facts: Facts) -> Finding | None:
     fitting = next((size for least, size in _ROWS if memory >= least), 0)
     if not 0 < facts.reserved_bytes < fitting:
         return None
-    text = f"{as_size(facts.reserved_bytes)} reserved, {as_size(fitting)} fits {as_size(memory)} of memory"
+    text = f"{size(facts.reserved_bytes)} reserved, {size(fitting)} fits {size(memory)} of memory"
     return _warning("reservation-small", text)
 
 
@@ -188,7 +189,7 @@ def _little_space(facts: Facts) -> Finding | None:
     if room >= facts.memory_bytes // _DUMP_SHARE:
         return None
     mountpoint = facts.config.storage.mountpoint
-    return _warning("little-space", f"room for only {as_size(room)} of dump on {mountpoint}")
+    return _warning("little-space", f"room for only {size(room)} of dump on {mountpoint}")
 
 
 def _other_compression(facts: Facts) -> Finding | None:
@@ -221,10 +222,3 @@ def _clears_freed_memory(facts: Facts) -> bool | Unknown:
 
 def _crashes_unknown(facts: Facts) -> Finding | None:
     return _warning("crashes-unknown", facts.last_crash) if isinstance(facts.last_crash, Unknown) else None
-
-
-def as_size(size_bytes: int) -> str:
-    """A size for a person."""
-    if size_bytes >= 1 << 30:
-        return f"{size_bytes / (1 << 30):.1f} GiB"
-    return f"{size_bytes >> 20} MiB"

@@ -7,7 +7,8 @@ from typing import Final
 
 from attrs import frozen
 
-from kdumpd.host.folder import Space, trouble
+from kdumpd.errors import trouble
+from kdumpd.host.folder import Space
 
 _ABSENT: Final = "not there"
 _DENIED: Final = "unknown, needs root"

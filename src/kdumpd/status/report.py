@@ -8,10 +8,11 @@ from typing import Final
 from kdumpd.dump.makedumpfile import choose_compression
 from kdumpd.host.folder import Space
 from kdumpd.host.mounts import Mount
-from kdumpd.status.assess import Finding, Status, as_size, room_bytes
+from kdumpd.status.assess import Finding, Status, room_bytes
 from kdumpd.status.facts import Facts
 from kdumpd.status.files import Unknown
 from kdumpd.status.lastcrash import LastCrash
+from kdumpd.text import printable, size
 
 SCHEMA: Final = 1
 
@@ -57,18 +58,13 @@ def _row(label: str, text: str, *, lines: int = 2) -> list[str]:
     """A label and its text, wrapped beside it and cut after so many lines."""
     indent = " " * _LABEL
     return textwrap.wrap(
-        _printable(text),
+        printable(text),
         _WIDTH,
         initial_indent=f"{label:<{_LABEL}}",
         subsequent_indent=indent,
         max_lines=lines,
         placeholder=" [...]",
     ) or [label]
-
-
-def _printable(text: str) -> str:
-    """The text without what a crashed kernel's log could tell a terminal to do."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _kernel_text(facts: Facts) -> str:
@@ -82,9 +78,9 @@ def _reserved_text(facts: Facts) -> str:
     if isinstance(facts.reserved_bytes, Unknown):
         return str(facts.reserved_bytes)
     if isinstance(facts.memory_bytes, Unknown):
-        return as_size(facts.reserved_bytes)
+        return size(facts.reserved_bytes)
     memory = facts.memory_bytes + facts.reserved_bytes
-    return f"{as_size(facts.reserved_bytes)} of {as_size(memory)} of memory"
+    return f"{size(facts.reserved_bytes)} of {size(memory)} of memory"
 
 
 def _persist_text(facts: Facts) -> str:
@@ -95,8 +91,8 @@ def _persist_text(facts: Facts) -> str:
     if isinstance(facts.space, Unknown):
         return mounted
     room = room_bytes(facts)
-    return f"{mounted}, {as_size(facts.space.free_bytes)} free" + (
-        f", {as_size(room)} of it for a dump" if room is not None else ""
+    return f"{mounted}, {size(facts.space.free_bytes)} free" + (
+        f", {size(room)} of it for a dump" if room is not None else ""
     )
 
 

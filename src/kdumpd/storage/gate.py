@@ -12,8 +12,8 @@ import trio
 from attrs import frozen
 
 from kdumpd import config
-from kdumpd.errors import StorageError
-from kdumpd.host.folder import Folder, Space, trouble
+from kdumpd.errors import StorageError, trouble
+from kdumpd.host.folder import Folder, Space
 from kdumpd.host.machine import Machine
 from kdumpd.host.mounts import Mount, find_mount
 from kdumpd.host.threads import Worker

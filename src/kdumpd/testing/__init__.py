@@ -1,6 +1,7 @@
 """A simulated machine for the tests of kdumpd and of services that embed it.
 
-Nothing here needs root, pytest or a real clock.
+Nothing here needs root, pytest or a real clock. Imported by tests alone, ours and those of embedders; imports
+``host`` and below.
 """
 
 from kdumpd.testing.console import ConsoleLine, SimulatedConsole

@@ -1,4 +1,4 @@
 """The memory of a crashed kernel: vmcore headers, pages by physical address, page tables.
 
-Pure but for reads through descriptors; no trio. Every other room may import it; it imports ``errors`` alone.
+Pure but for reads through descriptors; no trio. Imported by every room above it; imports ``errors`` alone.
 """

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from kdumpd.errors import ConfigError, DumpError, FormatError, KdumpError, StorageError
     from kdumpd.host.commit import commit_file
     from kdumpd.host.folder import Folder, Space
+    from kdumpd.host.linux import LinuxMachine
     from kdumpd.host.machine import Machine
     from kdumpd.host.mounts import Mount, find_mount, read_mounts
     from kdumpd.host.uevents import Partition, find_partition
@@ -60,6 +61,7 @@ __all__ = [
     "Folder",
     "FormatError",
     "KdumpError",
+    "LinuxMachine",
     "Machine",
     "Mount",
     "Outcome",
@@ -119,6 +121,7 @@ _HOMES = {
     "Folder": "host.folder",
     "FormatError": "errors",
     "KdumpError": "errors",
+    "LinuxMachine": "host.linux",
     "Machine": "host.machine",
     "Mount": "host.mounts",
     "Outcome": "run.finish",

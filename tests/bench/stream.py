@@ -12,7 +12,7 @@ from attrs import frozen
 from kdumpd.config import Dump as Settings
 from kdumpd.dump.job import Dump
 from kdumpd.host.folder import Folder
-from kdumpd.host.machine import Machine
+from kdumpd.host.linux import LinuxMachine
 
 from .measure import Comparison, compare
 
@@ -78,7 +78,7 @@ async def _stream(case: Case) -> None:
         folder=held,
         name="stream.dump",
         settings=Settings(level=case.level, makedumpfile=case.makedumpfile),
-        machine=Machine(),
+        machine=LinuxMachine(),
         vmcore=str(case.vmcore),
         compression=case.compression,
     )

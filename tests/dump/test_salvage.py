@@ -208,15 +208,15 @@ async def test_a_read_that_hangs_is_left_behind(
     class Hanging(SimulatedMachine):
         hangs = False
 
-        async def in_thread(self, call: Callable[..., T], *args: object, **kwargs: object) -> T:
+        async def compute(self, call: Callable[..., T], *args: object, **kwargs: object) -> T:
             if self.hangs:
                 await trio.sleep_forever()
-            return await super().in_thread(call, *args, **kwargs)
+            return await super().compute(call, *args, **kwargs)
 
     hanging = Hanging(tmp_path)
     vmcore = tmp_path / "vmcore"
     vmcore.write_bytes(core(MEMORY, image=range(1, 250), vmcoreinfo=INFO))
-    disk = Worker(hanging)
+    disk = Worker(hanging.on_disk)
 
     def hang() -> None:
         hanging.hangs = True

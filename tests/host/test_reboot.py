@@ -53,17 +53,24 @@ def test_a_later_deadline_is_waited_for() -> None:
     deadline = DeadlineThread(0.1, acted.set)
     deadline.move(60)
     assert not acted.wait(0.3)
+    deadline.close()
+
+
+def test_no_deadline_can_become_one_again() -> None:
+    acted = threading.Event()
+    deadline = DeadlineThread(0.1, acted.set)
     deadline.move(None)
+    assert not acted.wait(0.3)
+    deadline.move(0.05)
+    assert acted.wait(5)
 
 
-def test_no_deadline_ends_the_thread() -> None:
-    before = threading.active_count()
+def test_a_deadline_that_is_closed_ends_its_thread() -> None:
     deadline = DeadlineThread(60, lambda: None)
-    deadline.move(None)
-    until = time.monotonic() + 5
-    while threading.active_count() > before and time.monotonic() < until:
-        time.sleep(0.01)
-    assert threading.active_count() == before
+    thread = next(thread for thread in threading.enumerate() if thread.name == "kdumpd-deadline")
+    deadline.close()
+    thread.join(5)
+    assert not thread.is_alive()
 
 
 def test_an_act_that_fails_stays_in_its_thread() -> None:

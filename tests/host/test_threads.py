@@ -5,7 +5,7 @@ import threading
 import pytest
 import trio
 
-from kdumpd.host.machine import Machine
+from kdumpd.host.linux import LinuxMachine
 from kdumpd.host.threads import Worker
 
 
@@ -37,20 +37,20 @@ async def leave_behind(worker: Worker, slow: Slow, undone: list[str] | None = No
 
 
 async def test_a_call_returns_its_result() -> None:
-    worker = Worker(Machine())
+    worker = Worker(LinuxMachine().on_disk)
     assert await worker.run(divmod, 7, 2) == (3, 1)
     assert not worker.busy
 
 
 async def test_an_error_of_the_call_is_the_callers() -> None:
-    worker = Worker(Machine())
+    worker = Worker(LinuxMachine().on_disk)
     with pytest.raises(ZeroDivisionError):
         await worker.run(divmod, 7, 0)
     assert not worker.busy
 
 
 async def test_a_call_left_behind_goes_on_and_its_result_is_undone() -> None:
-    worker, slow, undone = Worker(Machine()), Slow(), list[str]()
+    worker, slow, undone = Worker(LinuxMachine().on_disk), Slow(), list[str]()
     await leave_behind(worker, slow, undone)
     assert worker.busy
     slow.gate.set()
@@ -64,12 +64,12 @@ async def test_a_call_left_behind_goes_on_and_its_result_is_undone() -> None:
 
 async def test_a_result_that_somebody_waits_for_is_not_undone() -> None:
     undone: list[tuple[int, int]] = []
-    assert await Worker(Machine()).run(divmod, 7, 2, undo=undone.append) == (3, 1)
+    assert await Worker(LinuxMachine().on_disk).run(divmod, 7, 2, undo=undone.append) == (3, 1)
     assert undone == []
 
 
 async def test_cancelled_before_it_began_a_call_is_not_made() -> None:
-    worker, made = Worker(Machine()), list[int]()
+    worker, made = Worker(LinuxMachine().on_disk), list[int]()
     with trio.CancelScope() as scope:
         scope.cancel()
         await worker.run(made.append, 1)
@@ -80,7 +80,7 @@ async def test_cancelled_before_it_began_a_call_is_not_made() -> None:
 
 
 async def test_the_next_call_waits_for_the_one_left_behind() -> None:
-    worker, slow = Worker(Machine()), Slow()
+    worker, slow = Worker(LinuxMachine().on_disk), Slow()
     await leave_behind(worker, slow)
     with trio.move_on_after(0.05) as too_early:
         await worker.run(slow.done.append, "next")
@@ -91,7 +91,7 @@ async def test_the_next_call_waits_for_the_one_left_behind() -> None:
 
 
 async def test_what_comes_afterwards_waits_for_the_call_that_is_out() -> None:
-    worker, slow = Worker(Machine()), Slow()
+    worker, slow = Worker(LinuxMachine().on_disk), Slow()
     worker.afterwards(lambda: slow.done.append("at once"))
     await leave_behind(worker, slow)
     worker.afterwards(lambda: slow.done.append("afterwards"))
@@ -104,7 +104,7 @@ async def test_what_comes_afterwards_waits_for_the_call_that_is_out() -> None:
 
 
 async def test_an_undo_that_fails_on_the_disk_hurts_nobody() -> None:
-    worker, slow, tried = Worker(Machine()), Slow(), list[str]()
+    worker, slow, tried = Worker(LinuxMachine().on_disk), Slow(), list[str]()
 
     def fail(result: str) -> None:
         tried.append(result)

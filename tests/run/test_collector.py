@@ -22,10 +22,10 @@ class SlowSearch(SimulatedMachine):
 
     search_s = 2.0
 
-    async def in_thread(self, call: Callable[..., T], *args: object, **kwargs: object) -> T:
+    async def compute(self, call: Callable[..., T], *args: object, **kwargs: object) -> T:
         if call == find_panic:
             await trio.sleep(self.search_s)
-        return await super().in_thread(call, *args, **kwargs)
+        return await super().compute(call, *args, **kwargs)
 
     def said_at_s(self, text: str) -> float:
         return next(line.at_s for line in self.console.written if text in line.text)

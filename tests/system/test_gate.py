@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from kdumpd.config import Storage
+from kdumpd.host.linux import LinuxMachine
 from kdumpd.host.machine import Machine, Tick
 from kdumpd.storage.gate import Gate
 
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.system
 NEVER = math.inf
 
 
-class Deaf(Machine):
+class Deaf(LinuxMachine):
     """A machine whose events are all lost."""
 
     async def watch_mounts(
@@ -64,7 +65,7 @@ class Waiting:
 
 
 async def test_it_opens_at_the_right_mount_only(volume: Volume) -> None:
-    waiting = Waiting(volume.mountpoint, machine=Machine())
+    waiting = Waiting(volume.mountpoint, machine=LinuxMachine())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(waiting.wait)
         await waiting.tells("is not mounted")
@@ -82,7 +83,7 @@ async def test_it_opens_at_the_right_mount_only(volume: Volume) -> None:
 
 
 async def test_each_change_is_told_once(volume: Volume, tmp_path: Path) -> None:
-    waiting = Waiting(volume.mountpoint, machine=Machine(), rescan_s=0.02)
+    waiting = Waiting(volume.mountpoint, machine=LinuxMachine(), rescan_s=0.02)
     (tmp_path / "other").mkdir()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(waiting.wait)
@@ -98,7 +99,7 @@ async def test_each_change_is_told_once(volume: Volume, tmp_path: Path) -> None:
 async def test_the_mount_event_opens_it_within_100_ms(volume: Volume) -> None:
     latencies = []
     for _ in range(10):
-        waiting = Waiting(volume.mountpoint, machine=Machine())
+        waiting = Waiting(volume.mountpoint, machine=LinuxMachine())
         async with trio.open_nursery() as nursery:
             nursery.start_soon(waiting.wait)
             await waiting.tells("is not mounted")
@@ -122,7 +123,7 @@ async def test_with_all_events_lost_the_slow_re_scan_opens_it(volume: Volume) ->
 async def test_a_full_volume_is_ready_since_waiting_makes_no_room(volume: Volume) -> None:
     volume.mount()
     command("sh", "-c", f"head -c 2G /dev/zero > {volume.mountpoint}/big", check=False)
-    waiting = Waiting(volume.mountpoint, machine=Machine())
+    waiting = Waiting(volume.mountpoint, machine=LinuxMachine())
     with trio.fail_after(5):
         await waiting.wait()
 
@@ -130,7 +131,7 @@ async def test_a_full_volume_is_ready_since_waiting_makes_no_room(volume: Volume
 async def test_a_frozen_volume_keeps_it_shut_and_does_not_hang_it(volume: Volume) -> None:
     volume.mount()
     volume.freeze()
-    waiting = Waiting(volume.mountpoint, machine=Machine(), rescan_s=0.1)
+    waiting = Waiting(volume.mountpoint, machine=LinuxMachine(), rescan_s=0.1)
     with trio.move_on_after(0.5) as scope:
         await waiting.wait()
     assert scope.cancelled_caught

@@ -19,7 +19,7 @@ import json, os, sys
 from pathlib import Path
 import trio
 from kdumpd.dump.tools import read_log
-from kdumpd.host.machine import Machine
+from kdumpd.host.linux import LinuxMachine
 from kdumpd.host.process import open_child, program_with_pipe
 
 def adjusted():
@@ -29,7 +29,7 @@ def adjusted():
 
 async def main():
     assert os.getpid() == 1 and os.readlink("/proc/self") != "1"
-    log = await read_log(Machine(), program=sys.argv[1], vmcore="/dev/null")
+    log = await read_log(LinuxMachine(), program=sys.argv[1], vmcore="/dev/null")
     async with program_with_pipe(open_child, ["sleep", "60"]):
         await trio.sleep(0.2)
         print(json.dumps({"log": log.data.decode(), "warnings": log.warnings, "adjusted": list(adjusted())}))

@@ -121,7 +121,7 @@ async def test_a_frozen_disk_holds_calls_and_thaws_them(
     folder = simulated_machine.open_folder("/persist")
     simulated_machine.disk.freeze()
     with trio.move_on_after(100) as wait:
-        await simulated_machine.in_thread(folder.write, "file", b"late", mode=0o600)
+        await simulated_machine.on_disk(folder.write, "file", b"late", mode=0o600)
     assert wait.cancelled_caught
     assert list(simulated_machine.files().iterdir()) == []
     simulated_machine.disk.thaw()
@@ -137,10 +137,10 @@ async def test_what_a_thawed_call_returns_or_raises(
     found = []
 
     async def ask() -> None:
-        found.append(await simulated_machine.in_thread(folder.space))
+        found.append(await simulated_machine.on_disk(folder.space))
         simulated_machine.disk.freeze()
         with pytest.raises(OSError, match="Input/output error"):
-            await simulated_machine.in_thread(folder.sync)
+            await simulated_machine.on_disk(folder.sync)
 
     simulated_machine.disk.freeze()
     async with trio.open_nursery() as nursery:
@@ -159,7 +159,7 @@ async def test_a_slow_disk_takes_trios_time(
     simulated_machine: SimulatedMachine, autojump_clock: MockClock
 ) -> None:
     simulated_machine.disk.slow_s = 7
-    await simulated_machine.in_thread(simulated_machine.sync)
+    await simulated_machine.on_disk(simulated_machine.sync)
     assert trio.current_time() == 7
 
 

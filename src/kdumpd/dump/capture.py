@@ -14,6 +14,7 @@ from kdumpd.dump.job import Dump, Limit, Progress
 from kdumpd.dump.tools import probe
 from kdumpd.dump.verdict import Verdict
 from kdumpd.host.background import background
+from kdumpd.host.linux import LinuxMachine
 from kdumpd.host.machine import Machine
 from kdumpd.host.threads import Worker
 
@@ -47,11 +48,13 @@ async def capture_dump(
         DumpError: makedumpfile is missing, or is something else.
         StorageError: the folder cannot be opened.
     """
-    machine, settings = machine or Machine(), settings or config.Dump()
+    machine, settings = machine or LinuxMachine(), settings or config.Dump()
     place = PurePath(path)
     capabilities = await probe(machine, settings.makedumpfile)
     compression, _ = makedumpfile.choose_compression(settings.compression, capabilities)
-    opened = await Worker(machine).run(machine.open_folder, str(place.parent), undo=lambda lost: lost.close())
+    opened = await Worker(machine.on_disk).run(
+        machine.open_folder, str(place.parent), undo=lambda lost: lost.close()
+    )
     with closing(opened):
         taking = Dump(
             folder=opened,

@@ -117,7 +117,7 @@ class Dump:
         self._tell_advance = advance
         self._interrupted = interrupted
         self._seal_s = seal_s
-        self._worker = Worker(machine)
+        self._worker = Worker(machine.on_disk)
         self._placer: Placer | None = None
         self._finished: Verdict | None = None
         self._given_up = False

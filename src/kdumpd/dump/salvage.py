@@ -48,7 +48,7 @@ async def salvage(
         disk: makes the calls that write to the dump.
         advance: called whenever something was done.
     """
-    reader = Worker(machine)
+    reader = Worker(machine.compute)
     try:
         with contextlib.suppress(FormatError, OSError, trio.TooSlowError):
             await disk.run(gaps.prepare)

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 import trio
 
 from kdumpd.dump.flattened import Placer, Splice
+from kdumpd.host.linux import LinuxMachine
 from kdumpd.host.machine import Machine
 from kdumpd.host.threads import Worker
 
@@ -51,7 +52,7 @@ async def place_stream(
         OSError: the target cannot be written.
     """
     os.set_blocking(source, False)
-    worker = Worker(machine or Machine())
+    worker = Worker((machine or LinuxMachine()).on_disk)
     if isinstance(target, int):
         placer = Placer(source, target)
     else:

@@ -5,6 +5,7 @@ from pathlib import PurePath
 from typing import Final
 
 from kdumpd.errors import StorageError, trouble
+from kdumpd.host.linux import LinuxMachine
 from kdumpd.host.machine import Machine
 
 _MODE: Final = 0o600
@@ -33,8 +34,8 @@ async def commit_file(
     Raises:
         StorageError: the folder cannot be opened, or the file cannot be written.
     """
-    machine = machine or Machine()
-    await machine.in_thread(_commit, machine, PurePath(path), data, mode, mtime_s)
+    machine = machine or LinuxMachine()
+    await machine.on_disk(_commit, machine, PurePath(path), data, mode, mtime_s)
 
 
 def _commit(machine: Machine, path: PurePath, data: bytes, mode: int, mtime_s: int | None) -> None:

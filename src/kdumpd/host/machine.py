@@ -1,24 +1,21 @@
 """What kdumpd asks of the machine it runs on: the one seam between its logic and the world.
 
-``Machine`` is the real one. ``kdumpd.testing`` has a simulated one for tests, with scripted mounts,
-disks, programs and consoles.
+``Machine`` is the interface. ``linux.LinuxMachine`` is the real one; ``kdumpd.testing`` has a simulated one
+for tests, with scripted mounts, disks, programs and consoles. Neither inherits the other: a simulation
+that forgets a method cannot be constructed, and never acts on the host.
 """
 
-import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import NoReturn, Protocol, TypeVar
 
 import trio
 
-from kdumpd.errors import StorageError
-from kdumpd.host import console, reboot, watchdog
-from kdumpd.host.folder import Folder, splice_bytes
-from kdumpd.host.mountevents import watch_mounts
-from kdumpd.host.mounts import Mount, read_mounts
-from kdumpd.host.process import Child, open_child
-from kdumpd.host.uevents import Partition, find_partition, watch_devices
-from kdumpd.vmcore.headers import Vmcoreinfo, read_vmcoreinfo
+from kdumpd.host.folder import Folder
+from kdumpd.host.mounts import Mount
+from kdumpd.host.process import Child
+from kdumpd.host.uevents import Partition
+from kdumpd.vmcore.headers import Vmcoreinfo
 
 T = TypeVar("T")
 Tick = Callable[[], None]
@@ -28,102 +25,126 @@ class Deadline(Protocol):
     """A deadline that was armed."""
 
     def move(self, seconds: float | None) -> None:
-        """Set it to so many seconds from now; None is never."""
+        """Set it to so many seconds from now; None is never, until it is moved again."""
+
+    def close(self) -> None:
+        """Let it never act any more."""
 
 
-class Machine:
-    """The machine that this process runs on.
+class Machine(ABC):
+    """What kdumpd asks of a machine.
 
     Attributes:
-        stream_wait_s: for how long a turn of the stream waits in its thread for makedumpfile. In a
+        stream_wait_s: for how long a step of the stream waits in its thread for makedumpfile. In a
             simulation, where makedumpfile is a task of the same event loop, not at all.
     """
 
-    stream_wait_s: float = 0.25
+    stream_wait_s: float = 0
 
+    @abstractmethod
     def mounts(self) -> tuple[Mount, ...]:
-        """The mount table as it is now."""
-        return read_mounts()
+        """The mount table as it is now.
 
+        Raises:
+            StorageError: it cannot be read.
+        """
+
+    @abstractmethod
     def partition(self, label: str) -> Partition | None:
         """The block device with this partition label, if the kernel knows one."""
-        return find_partition(label)
 
-    async def watch_mounts(  # noqa: ASYNC128 the function behind it calls started()
+    @abstractmethod
+    async def watch_mounts(
         self, tick: Tick, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> NoReturn:
-        """Call ``tick`` after every change of the mount table; for ``nursery.start``."""
-        await watch_mounts(tick, task_status=task_status)
+        """Call ``tick`` after every change of the mount table; for ``nursery.start``.
 
-    async def watch_devices(  # noqa: ASYNC128 the function behind it calls started()
+        Raises:
+            StorageError: the table cannot be watched.
+        """
+
+    @abstractmethod
+    async def watch_devices(
         self, tick: Tick, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED
     ) -> NoReturn:
         """Call ``tick`` after every block device event; ``nursery.start`` returns the source's name."""
-        await watch_devices(tick, task_status=task_status)
 
-    async def in_thread(self, call: Callable[..., T], *args: object, **kwargs: object) -> T:
-        """Run a call that can block on a disk; a cancel leaves it behind in its thread."""
-        return await trio.to_thread.run_sync(partial(call, *args, **kwargs), abandon_on_cancel=True)
+    @abstractmethod
+    async def on_disk(self, call: Callable[..., T], *args: object, **kwargs: object) -> T:
+        """Make a call that can block on a disk; a cancel leaves it behind."""
 
+    @abstractmethod
+    async def compute(self, call: Callable[..., T], *args: object, **kwargs: object) -> T:
+        """Make a call that takes a while and touches no disk; a cancel leaves it behind."""
+
+    @abstractmethod
     def open_mount(self, mount: Mount) -> Folder:
         """Open the folder that this very mount is mounted on. Blocking.
 
         Raises:
             StorageError: it is not there, or something else is mounted there by now.
         """
-        folder = Folder.open(mount.mountpoint)
-        if folder.mount_id() != mount.mount_id:
-            folder.close()
-            raise StorageError(f"{mount.mountpoint} changed while it was opened")
-        return folder
 
+    @abstractmethod
     def open_folder(self, path: str) -> Folder:
-        """Open a directory. Blocking."""
-        return Folder.open(path)
+        """Open a directory. Blocking.
 
+        Raises:
+            StorageError: it is not there, or no directory.
+        """
+
+    @abstractmethod
     def vmcoreinfo(self, path: str) -> Vmcoreinfo:
-        """The VMCOREINFO note of the crashed kernel. Blocking."""
-        return read_vmcoreinfo(path)
+        """The VMCOREINFO note of the crashed kernel. Blocking.
 
+        Raises:
+            FormatError: there is none.
+        """
+
+    @abstractmethod
     async def spawn(self, argv: Sequence[str], *, stdout: int, pass_fds: Sequence[int] = ()) -> Child:
         """Start a program; its standard error is a pipe, and it gets ``pass_fds`` with the same numbers.
 
         Raises:
             DumpError: it is missing or cannot be executed.
         """
-        return await open_child(argv, stdout=stdout, pass_fds=pass_fds)
 
+    @abstractmethod
     def splice(self, source: int, target: int, size_bytes: int, offset: int) -> int:
-        """Move bytes from a pipe into a file on storage. Blocking; see ``folder.splice_bytes``."""
-        return splice_bytes(source, target, size_bytes, offset)
+        """Move up to so many bytes from a pipe to an offset in a file; returns how many. Blocking."""
 
+    @abstractmethod
     async def write_line(self, target: str, line: str) -> None:
-        """Write one line to a console target."""
-        await self.in_thread(console.write_line, target, line)
+        """Write one line to a console target.
 
+        Raises:
+            OSError: the target is missing or refuses.
+        """
+
+    @abstractmethod
     def panic_timeout_s(self, path: str) -> int | None:
         """The kernel's ``panic`` setting in seconds; None when it cannot be read."""
-        return reboot.panic_timeout_s(path)
 
+    @abstractmethod
     def sync(self) -> None:
         """Write out every file system. Blocking."""
-        os.sync()
 
+    @abstractmethod
     def make_clean(self, mountpoint: str) -> str | None:
         """Make a file system read-only and unmount it; returns what went wrong. Blocking."""
-        return reboot.make_clean(mountpoint)
 
+    @abstractmethod
     def open_watchdog(self, device: str) -> int:
-        """Open the hardware watchdog; see ``watchdog.open_watchdog``."""
-        return watchdog.open_watchdog(device)
+        """Open the hardware watchdog, which starts it; every write to the descriptor pets it.
 
-    def arm_deadline(self, seconds: float, act: Callable[[], object]) -> Deadline:
-        """Start the thread that acts after so many seconds whatever the event loop does."""
-        return reboot.DeadlineThread(seconds, act)
-
-    def restart(self, method: str) -> str | None:
-        """Restart the machine; on the real one it returns only when that failed, with the reason.
-
-        A simulated machine returns None when it was restarted.
+        Raises:
+            OSError: there is none, or it is taken.
         """
-        return reboot.restart(method)
+
+    @abstractmethod
+    def arm_deadline(self, seconds: float, act: Callable[[], object]) -> Deadline:
+        """Arm what acts after so many seconds, whatever the event loop does."""
+
+    @abstractmethod
+    def restart(self, method: str) -> str | None:
+        """Restart the machine; returns what went wrong. None: a simulated machine was restarted."""

@@ -92,26 +92,30 @@ class DeadlineThread:
     """
 
     def __init__(self, seconds: float, act: Callable[[], object]) -> None:
-        self._at: float | None = time.monotonic() + seconds
+        self._at = time.monotonic() + seconds
+        self._closed = False
         self._changed = threading.Condition()
         self._act = act
         self._thread = threading.Thread(target=self._wait, name="kdumpd-deadline", daemon=True)
         self._thread.start()
 
     def move(self, seconds: float | None) -> None:
-        """Set a new deadline, so many seconds from now; None is never, and ends the thread."""
+        """Set a new deadline, so many seconds from now; None is never, until it is moved again."""
         with self._changed:
-            self._at = None if seconds is None else time.monotonic() + seconds
+            self._at = time.monotonic() + (threading.TIMEOUT_MAX if seconds is None else seconds)
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Let it never act any more, and end the thread."""
+        with self._changed:
+            self._closed = True
             self._changed.notify()
 
     def _wait(self) -> None:
         with self._changed:
-            while self._at is not None:
-                left = self._at - time.monotonic()
-                if left <= 0:
-                    break
-                self._changed.wait(left)
-            else:
+            while not self._closed and (left_s := self._at - time.monotonic()) > 0:
+                self._changed.wait(min(left_s, threading.TIMEOUT_MAX))
+            if self._closed:
                 return
         with contextlib.suppress(Exception):
             self._act()

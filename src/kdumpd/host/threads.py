@@ -9,13 +9,19 @@ import contextlib
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import trio
 
-from kdumpd.host.machine import Machine
-
 T = TypeVar("T")
+
+
+class InThread(Protocol):
+    """Makes a blocking call in a thread; a cancel leaves it behind."""
+
+    async def __call__(self, call: Callable[..., T], *args: object, **kwargs: object) -> T:
+        """Make it."""
+
 
 # When to look again whether a call that was left behind has come back; its thread can tell nobody.
 _FIRST_LOOK_S: Final = 0.005
@@ -26,11 +32,11 @@ class Worker:
     """Makes blocking calls in threads, one after the other.
 
     Args:
-        machine: where threads run.
+        in_thread: makes one: ``Machine.on_disk`` or ``Machine.compute``.
     """
 
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
+    def __init__(self, in_thread: InThread) -> None:
+        self._in_thread = in_thread
         self._last: _Errand[Any] | None = None
 
     @property
@@ -56,8 +62,8 @@ class Worker:
         await self.idle()
         errand = self._last = _Errand(partial(call, *args, **kwargs), undo)
         try:
-            return await self._machine.in_thread(errand.do)
-        except trio.Cancelled:
+            return await self._in_thread(errand.do)
+        except BaseException:  # a cancel, or no thread could be had for it; not what the call raised
             errand.leave()
             raise
 

@@ -97,7 +97,7 @@ class Collector:
     async def _find_panic(self) -> None:
         """Look for the panic in a thread, between whose steps others have turns. A cancel waits for it."""
         with trio.move_on_after(_PANIC_S, shield=True) as bound:
-            self._evidence.panic = await self._machine.in_thread(find_panic, self._evidence.log.data)
+            self._evidence.panic = await self._machine.compute(find_panic, self._evidence.log.data)
         if bound.cancelled_caught:
             self.warn(f"looking for the panic in the log took longer than {_PANIC_S:g} s")
 
@@ -105,7 +105,7 @@ class Collector:
         path = self._config.vmcore.path
         try:
             with trio.fail_after(_VMCOREINFO_S):
-                self._evidence.info = await self._machine.in_thread(self._machine.vmcoreinfo, path)
+                self._evidence.info = await self._machine.compute(self._machine.vmcoreinfo, path)
         except FormatError as error:
             self.warn(str(error))
         except trio.TooSlowError:

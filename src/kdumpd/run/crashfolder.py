@@ -75,7 +75,7 @@ class CrashFolder:
         self._reasons = storage.folder
         self._config = config
         self._machine = machine
-        self._worker = Worker(machine)
+        self._worker = Worker(machine.on_disk)
         self._arrived: Arrived | None = None
         self._hangs = False
         self._stack_written = False

@@ -91,9 +91,9 @@ async def _leave_clean(ending: Ending) -> None:
     """Leave the file systems clean, also when cancelled; the restart does not wait for a disk that hangs."""
     mountpoint = ending.config.storage.mountpoint
     with trio.move_on_after(_SYNC_S, shield=True) as bound:
-        trouble = await ending.machine.in_thread(ending.machine.make_clean, mountpoint)
+        trouble = await ending.machine.on_disk(ending.machine.make_clean, mountpoint)
         if trouble:
             ending.say(f"{mountpoint} stays mounted: {trouble}")
-        await ending.machine.in_thread(ending.machine.sync)
+        await ending.machine.on_disk(ending.machine.sync)
     if bound.cancelled_caught:
         ending.say(f"sync hangs: going on without it after {_SYNC_S:g} s")

@@ -19,6 +19,7 @@ from kdumpd.errors import KdumpError
 from kdumpd.host import watchdog
 from kdumpd.host.background import background
 from kdumpd.host.console import Console
+from kdumpd.host.linux import LinuxMachine
 from kdumpd.host.machine import Deadline, Machine
 from kdumpd.run.collector import Collector
 from kdumpd.run.finish import Ending, Finish, Outcome, restart_machine
@@ -55,7 +56,7 @@ async def supervise(
         The outcome, if ``finish`` returns. Cancelled, the final phase still runs before the cancel goes
         on. The evidence is made final in at most ``budget.grace_s``, and ``finish`` has as long again.
     """
-    supervisor = Supervisor(config, machine or Machine())
+    supervisor = Supervisor(config, machine or LinuxMachine())
     return await supervisor.run(finish, on_deadline)
 
 
@@ -105,7 +106,7 @@ class Supervisor:
             async with self._services():
                 return await self._collect_and_end(finish, deadline)
         finally:
-            deadline.move(None)
+            deadline.close()
 
     async def _collect_and_end(self, finish: Finish, deadline: Deadline) -> Outcome:
         try:

@@ -11,6 +11,7 @@ from typing import Generic, Self, TypeVar
 import trio
 
 from kdumpd.host.background import background
+from kdumpd.host.linux import LinuxMachine
 from kdumpd.host.machine import Machine
 from kdumpd.host.mounts import Mount
 from kdumpd.host.uevents import Partition
@@ -75,7 +76,7 @@ async def mount_changes(*, machine: Machine | None = None) -> AsyncIterator[Chan
     Raises:
         StorageError: the table cannot be watched or read.
     """
-    machine, ticks = machine or Machine(), Ticks()
+    machine, ticks = machine or LinuxMachine(), Ticks()
     async with background() as nursery:
         await nursery.start(machine.watch_mounts, ticks.tick)
         yield Changes("mountinfo", ticks, machine.mounts)
@@ -94,7 +95,7 @@ async def device_changes(
     Yields:
         The partition, or None while there is none: at once, and after every change of any block device.
     """
-    machine, ticks = machine or Machine(), Ticks()
+    machine, ticks = machine or LinuxMachine(), Ticks()
     async with background() as nursery:
         source = await nursery.start(machine.watch_devices, ticks.tick)
         yield Changes(source, ticks, lambda: machine.partition(label))

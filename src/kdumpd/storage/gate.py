@@ -14,6 +14,7 @@ from attrs import frozen
 from kdumpd import config
 from kdumpd.errors import StorageError, trouble
 from kdumpd.host.folder import Folder, Space
+from kdumpd.host.linux import LinuxMachine
 from kdumpd.host.machine import Machine
 from kdumpd.host.mounts import Mount, find_mount
 from kdumpd.host.threads import Worker
@@ -101,7 +102,7 @@ class Gate:
         self._told: str | None = None
         self._settings = settings
         self._machine = machine
-        self._worker = Worker(machine)
+        self._worker = Worker(machine.on_disk)
         self._tell = tell
         self._rescan_s = rescan_s
 
@@ -197,7 +198,7 @@ async def wait_for_storage(
     Raises:
         StorageError: the mount table cannot be watched or read.
     """
-    gate = Gate(settings or config.Storage(), machine=machine or Machine(), tell=tell)
+    gate = Gate(settings or config.Storage(), machine=machine or LinuxMachine(), tell=tell)
     try:
         return await gate.wait()
     except BaseException:

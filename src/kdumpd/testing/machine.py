@@ -11,7 +11,6 @@ from typing import Final, NoReturn, TypeVar
 import trio
 from attrs import evolve
 
-from kdumpd.dmesg.panic import find_panic
 from kdumpd.errors import DumpError, FormatError, StorageError
 from kdumpd.host.folder import Folder
 from kdumpd.host.machine import Machine, Tick
@@ -207,13 +206,14 @@ class SimulatedMachine(Machine):
             task_status.started("simulated")
             await trio.sleep_forever()
 
-    async def in_thread(self, call: Callable[..., T], *args: object, **kwargs: object) -> T:
-        """Run a call as a thread would, with the disk's delays; a cancel leaves it behind."""
-        bound = partial(call, *args, **kwargs)
-        if call in (self.vmcoreinfo, find_panic):  # those that read memory and not the disk
-            await trio.lowlevel.checkpoint()
-            return bound()
-        return await self.disk.call(bound)
+    async def on_disk(self, call: Callable[..., T], *args: object, **kwargs: object) -> T:
+        """Make the call with the disk's delays; a cancel leaves it behind."""
+        return await self.disk.call(partial(call, *args, **kwargs))
+
+    async def compute(self, call: Callable[..., T], *args: object, **kwargs: object) -> T:
+        """Make the call at once."""
+        await trio.lowlevel.checkpoint()
+        return call(*args, **kwargs)
 
     def open_mount(self, mount: Mount) -> SimulatedFolder:
         """Open the folder that this mount is mounted on.

@@ -21,6 +21,7 @@ class SimulatedDeadline:
     def __init__(self, seconds: float, act: Callable[[], object]) -> None:
         self.at_s = trio.current_time() + seconds
         self.acted = False
+        self._closed = False
         self._act = act
         self._moved = trio.Event()
         # It is outside the run that it watches, and must not end with it.
@@ -29,11 +30,16 @@ class SimulatedDeadline:
     @property
     def armed(self) -> bool:
         """True while it may still act."""
-        return self.at_s < float("inf") and not self.acted
+        return not (self.acted or self._closed)
 
     def move(self, seconds: float | None) -> None:
-        """Set it to so many seconds from now; None is never."""
+        """Set it to so many seconds from now; None is never, until it is moved again."""
         self.at_s = float("inf") if seconds is None else trio.current_time() + seconds
+        self._moved.set()
+
+    def close(self) -> None:
+        """Let it never act any more."""
+        self._closed = True
         self._moved.set()
 
     async def _wait(self) -> None:
@@ -41,7 +47,7 @@ class SimulatedDeadline:
             self._moved = trio.Event()
             with trio.move_on_at(self.at_s) as wait:
                 await self._moved.wait()
-            if wait.cancelled_caught:
+            if wait.cancelled_caught and self.armed:
                 self.acted = True
                 self._act()
 

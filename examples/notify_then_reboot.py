@@ -34,7 +34,7 @@ def send_to(url: str) -> Send:
 async def collect(send: Send, machine: kdumpd.Machine | None = None) -> None:
     """Collect the crash; then tell, and restart whether that worked or not."""
 
-    async def notify_then_restart(ending: kdumpd.Ending) -> None:
+    async def notify_then_restart(ending: kdumpd.FinishContext) -> None:
         record = ending.outcome.record
         message = {"reason": ending.outcome.reason, "fingerprint": record.fingerprint}
         try:

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from kdumpd.crashes.record import CrashRecord, parse_record
     from kdumpd.dmesg.panic import Cause, Panic, find_panic
     from kdumpd.dump.capture import capture_dump
-    from kdumpd.dump.job import Progress
+    from kdumpd.dump.copy import Seekable, place_stream
     from kdumpd.dump.makedumpfile import PageReport
-    from kdumpd.dump.stream import Seekable, place_stream
+    from kdumpd.dump.stream import Progress
     from kdumpd.dump.verdict import Verdict
     from kdumpd.errors import ConfigError, DumpError, FormatError, KdumpError, StorageError
     from kdumpd.host.commit import commit_file
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from kdumpd.host.machine import Machine
     from kdumpd.host.mounts import Mount, find_mount, read_mounts
     from kdumpd.host.uevents import Partition, find_partition
-    from kdumpd.run.finish import Ending, Finish, Outcome, describe_only, restart_machine
+    from kdumpd.run.finish import Finish, FinishContext, Outcome, describe_only, restart_machine
     from kdumpd.run.supervisor import supervise
     from kdumpd.status.assess import Status, read_status
     from kdumpd.storage.changes import Changes, device_changes, mount_changes
@@ -56,8 +56,8 @@ __all__ = [
     "CrashRecord",
     "DumpError",
     "DumpSettings",
-    "Ending",
     "Finish",
+    "FinishContext",
     "Folder",
     "FormatError",
     "KdumpError",
@@ -116,7 +116,7 @@ _HOMES = {
     "CrashRecord": "crashes.record",
     "DumpError": "errors",
     "DumpSettings": "config:Dump",
-    "Ending": "run.finish",
+    "FinishContext": "run.finish",
     "Finish": "run.finish",
     "Folder": "host.folder",
     "FormatError": "errors",
@@ -128,11 +128,11 @@ _HOMES = {
     "PageReport": "dump.makedumpfile",
     "Panic": "dmesg.panic",
     "Partition": "host.uevents",
-    "Progress": "dump.job",
+    "Progress": "dump.stream",
     "ReasonsSettings": "config:Reasons",
     "RebootSettings": "config:Reboot",
     "RetentionSettings": "config:Retention",
-    "Seekable": "dump.stream",
+    "Seekable": "dump.copy",
     "Space": "host.folder",
     "Status": "status.assess",
     "Storage": "storage.gate",
@@ -154,7 +154,7 @@ _HOMES = {
     "mount_changes": "storage.changes",
     "parse_config": "config",
     "parse_record": "crashes.record",
-    "place_stream": "dump.stream",
+    "place_stream": "dump.copy",
     "read_crashes": "crashes.inventory:read_folder",
     "read_mounts": "host.mounts",
     "read_status": "status.assess",

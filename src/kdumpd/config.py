@@ -194,6 +194,11 @@ class Config:
     crash_loop: CrashLoop = field(factory=CrashLoop)
 
     @property
+    def crash_folder(self) -> str:
+        """The path of the crash folder."""
+        return f"{self.storage.mountpoint.rstrip('/')}/{self.dump.directory}"
+
+    @property
     def reasons_directory(self) -> str:
         """The folder of the reason files."""
         return self.reasons.directory or self.storage.mountpoint

@@ -23,6 +23,13 @@ class DumpError(KdumpError):
     """A dump or log could not be made; the text is the WHY of the reason line."""
 
 
+def innermost(error: BaseException) -> BaseException:
+    """The first error inside the groups that nurseries put around errors."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 def trouble(error: OSError) -> str:
     """The system's own words for an error, without paths or numbers."""
     return os.strerror(error.errno) if error.errno else str(error)

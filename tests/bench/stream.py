@@ -10,7 +10,7 @@ import trio
 from attrs import frozen
 
 from kdumpd.config import Dump as Settings
-from kdumpd.dump.job import Dump
+from kdumpd.dump.job import DumpJob
 from kdumpd.host.folder import Folder
 from kdumpd.host.linux import LinuxMachine
 
@@ -74,7 +74,7 @@ def _now() -> tuple[float, float]:
 
 async def _stream(case: Case) -> None:
     held = Folder.open(str(case.folder))
-    dump = Dump(
+    dump = DumpJob(
         folder=held,
         name="stream.dump",
         settings=Settings(level=case.level, makedumpfile=case.makedumpfile),
@@ -82,7 +82,7 @@ async def _stream(case: Case) -> None:
         vmcore=str(case.vmcore),
         compression=case.compression,
     )
-    verdict = await dump.take()
+    verdict = await dump.run()
     assert verdict.state == "complete", verdict.why
     held.remove("stream.dump")
     held.close()

@@ -18,8 +18,9 @@ from trio.testing import MockClock
 from kdumpd import config
 from kdumpd.dump import kdumpfile
 from kdumpd.dump.backfill import Gaps
-from kdumpd.dump.job import Dump, Limit
+from kdumpd.dump.job import DumpJob
 from kdumpd.dump.salvage import salvage
+from kdumpd.dump.stream import Limit
 from kdumpd.dump.verdict import Verdict
 from kdumpd.host.threads import Worker
 from kdumpd.testing import SimulatedFolder, SimulatedMachine
@@ -64,8 +65,8 @@ def vmcore(tmp_path: Path) -> Path:
     return path
 
 
-def dump_of(folder: SimulatedFolder, machine: SimulatedMachine, vmcore: Path, limit: Limit | None) -> Dump:
-    return Dump(
+def dump_of(folder: SimulatedFolder, machine: SimulatedMachine, vmcore: Path, limit: Limit | None) -> DumpJob:
+    return DumpJob(
         folder=folder,
         name="dump",
         settings=config.Dump(level=30),
@@ -79,7 +80,7 @@ def dump_of(folder: SimulatedFolder, machine: SimulatedMachine, vmcore: Path, li
 async def take(
     folder: SimulatedFolder, machine: SimulatedMachine, vmcore: Path, *, limit: Limit | None = CUT
 ) -> Verdict:
-    return await dump_of(folder, machine, vmcore, limit).take()
+    return await dump_of(folder, machine, vmcore, limit).run()
 
 
 def dumped(machine: SimulatedMachine) -> Path:
@@ -177,7 +178,7 @@ async def test_a_cancel_leaves_time_for_it(
     machine.makedumpfile.fail("dump", "stall", at=0.5)
     dump = dump_of(folder, machine, vmcore, None)
     with trio.move_on_after(5):
-        await dump.take()
+        await dump.run()
     assert (dump.verdict.why, dump.verdict.added_pages) == ("interrupted", len(ADDED))
 
 
@@ -188,9 +189,9 @@ async def test_a_slow_disk_is_given_no_more_to_do(
     machine.disk.slow_s = 1.5
     dump = dump_of(folder, machine, vmcore, None)
     with trio.move_on_after(30):
-        await dump.take()
+        await dump.run()
     assert (dump.verdict.state, dump.verdict.added_pages) == ("incomplete", 0)
-    assert trio.current_time() == 30 + 2 * 1.5  # a look at the file, and the end
+    assert trio.current_time() == 30 + 3 * 1.5  # a look at the file, its end, and its name
 
 
 @pytest.fixture

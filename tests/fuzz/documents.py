@@ -64,7 +64,7 @@ def _names(case: bytes) -> None:
     dumps, logs, time_s = cursor.number() % 8, cursor.number() % 8, cursor.number(4)
     names = list(dict.fromkeys(os.fsdecode(name) for name in cursor.rest().split(b"\0")))
     artefacts = retention.find_artefacts(names)
-    gone = set(retention.surplus(names, dumps=dumps, logs=logs))
+    gone = set(retention.expired(names, dumps=dumps, logs=logs))
     assert gone <= {artefact.name for artefact in artefacts}
     assert all("/" not in name for name in gone)
     _require_newest(artefacts, gone, "dump", dumps)

@@ -69,15 +69,35 @@ async def test_a_blocked_target_is_given_up_and_holds_up_no_other(autojump_clock
     assert trio.current_time() == pytest.approx(5)
 
 
-async def test_a_missing_target_is_given_up_at_once(autojump_clock: MockClock) -> None:
+async def test_a_target_that_blocked_gets_what_waits_for_it(autojump_clock: MockClock) -> None:
+    simulated = SimulatedConsole()
+    simulated.block(TWO)
+    console = console_on(simulated, ONE, TWO)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(console.run)
+        console.say("first")
+        await trio.sleep(20)
+        simulated.mend(TWO)
+        console.say("outcome")
+        await trio.sleep(1)
+        await console.drain()
+        nursery.cancel_scope.cancel()
+    assert simulated.lines(TWO) == ["kdumpd: first", "kdumpd: outcome"]
+    assert console.lost == {TWO: "blocked for 5 s"}
+
+
+async def test_a_target_that_refuses_is_tried_again(autojump_clock: MockClock) -> None:
     simulated = SimulatedConsole()
     simulated.fail(TWO, errno.ENXIO)
     console = console_on(simulated, TWO)
     console.say("first")
+    console.show(["a", "b"])
     await drained(console)
     assert console.lost == {TWO: "No such device or address"}
-    console.say("nobody hears this, and nobody waits for it")
+    simulated.mend(TWO)
+    console.say("second")
     await drained(console)
+    assert simulated.lines(TWO) == ["kdumpd: second"]
 
 
 async def test_a_flood_of_own_lines_keeps_the_latest(autojump_clock: MockClock) -> None:

@@ -10,14 +10,7 @@ import pytest
 from pyfakefs.fake_filesystem import FakeFilesystem
 
 from kdumpd.errors import StorageError
-from kdumpd.host.folder import (
-    REASON_BYTES,
-    Folder,
-    Reasons,
-    commit_reasons,
-    read_small,
-    temporary_name,
-)
+from kdumpd.host.folder import Folder, read_small
 
 
 @pytest.fixture
@@ -45,11 +38,11 @@ def test_a_file_has_its_content_mode_and_time(folder: Folder, tmp_path: Path) ->
 
 
 def test_until_it_is_published_a_file_has_another_name(folder: Folder, tmp_path: Path) -> None:
-    fd = folder.create("a.dump", mode=0o600)
-    os.write(fd, b"half")
-    assert os.listdir(tmp_path) == [temporary_name("a.dump")]
-    folder.publish(fd, "a.dump")
-    os.close(fd)
+    file = folder.create("a.dump", mode=0o600)
+    os.write(file.fd, b"half")
+    assert os.listdir(tmp_path) == [file.temporary_name] == [".kdumpd-a.dump.1.tmp"]
+    folder.publish(file)
+    os.close(file.fd)
     assert os.listdir(tmp_path) == ["a.dump"]
 
 
@@ -66,10 +59,8 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(folder: Folder, tmp
     assert (tmp_path / "reason").read_bytes() == b"old"
 
 
-@pytest.mark.parametrize("name", ["reboot-reason", temporary_name("reboot-reason")])
-def test_a_folder_in_the_way_is_moved_aside_with_what_is_in_it(
-    folder: Folder, tmp_path: Path, name: str
-) -> None:
+def test_a_folder_in_the_way_is_moved_aside_with_what_is_in_it(folder: Folder, tmp_path: Path) -> None:
+    name = "reboot-reason"
     for content in (b"one", b"two"):
         (tmp_path / "reboot-reason").unlink(missing_ok=True)
         (tmp_path / name).mkdir()
@@ -84,7 +75,7 @@ def test_a_link_is_replaced_and_its_target_left_alone(folder: Folder, tmp_path: 
     outside = tmp_path / "outside"
     outside.write_bytes(b"customer")
     (tmp_path / "reboot-reason").symlink_to(outside)
-    (tmp_path / temporary_name("reboot-reason")).symlink_to(outside)
+    (tmp_path / ".kdumpd-reboot-reason.1.tmp").symlink_to(outside)
     folder.write("reboot-reason", b"panic\n", mode=0o644)
     assert outside.read_bytes() == b"customer"
     assert not (tmp_path / "reboot-reason").is_symlink()
@@ -129,10 +120,10 @@ def test_an_open_folder_follows_its_directory_not_its_path(folder: Folder, tmp_p
 
 
 def test_left_overs_are_cleared_and_only_they(folder: Folder, tmp_path: Path) -> None:
-    os.close(folder.create("kdump-1.dump", mode=0o600))
+    os.close(folder.create("kdump-1.dump", mode=0o600).fd)
     (tmp_path / ".kdumpd-notes").write_bytes(b"")
     (tmp_path / "x.tmp").write_bytes(b"")
-    assert folder.clear_temporaries() == (temporary_name("kdump-1.dump"),)
+    assert folder.clear_temporaries() == (".kdumpd-kdump-1.dump.1.tmp",)
     assert sorted(os.listdir(tmp_path)) == [".kdumpd-notes", "x.tmp"]
 
 
@@ -153,68 +144,6 @@ def test_the_mount_id_is_the_one_of_mountinfo(folder: Folder) -> None:
     assert folder.mount_id() in ids
 
 
-def test_the_reason_set(folder: Folder, tmp_path: Path) -> None:
-    commit_reasons(folder, Reasons(stack=b"log\n", line="kernel panic, x", crash_time_s=1795398039))
-    assert (tmp_path / "reboot-stack").read_bytes() == b"log\n"
-    assert (tmp_path / "boot-reason").read_bytes() == b"BootReasonKernel\n"
-    assert (tmp_path / "boot-reason").stat().st_mtime == 1795398039
-    assert (tmp_path / "reboot-reason").read_bytes() == b"kernel panic, x\n"
-    assert {mode(file) for file in tmp_path.iterdir()} == {0o644}
-
-
-def test_a_second_verdict_changes_the_line_alone(folder: Folder, tmp_path: Path) -> None:
-    commit_reasons(folder, Reasons(stack=b"log\n", line="first", crash_time_s=5))
-    commit_reasons(folder, Reasons(stack=None, line="second", crash_time_s=5))
-    assert (tmp_path / "reboot-reason").read_bytes() == b"second\n"
-    assert (tmp_path / "reboot-stack").read_bytes() == b"log\n"
-
-
-def test_a_line_too_long_for_eves_reader_is_cut(folder: Folder, tmp_path: Path) -> None:
-    commit_reasons(folder, Reasons(stack=b"", line="x" * 20000, crash_time_s=None))
-    content = (tmp_path / "reboot-reason").read_bytes()
-    assert len(content) == REASON_BYTES
-    assert content.endswith(b"x\n")
-
-
-class Recording(Folder):
-    """A folder that notes the order in which names appear, and fails at a chosen one."""
-
-    fails_at = ""
-    seen: list[str]
-
-    def publish(self, fd: int, name: str) -> None:
-        if name == self.fails_at:
-            raise OSError(28, "No space left on device")
-        self.seen.append(name)
-        super().publish(fd, name)
-
-
-@pytest.fixture
-def recording(tmp_path: Path) -> Iterator[Recording]:
-    opened = Recording.open(str(tmp_path))
-    Recording.seen = []
-    Recording.fails_at = ""
-    yield opened
-    opened.close()
-
-
-def test_reboot_reason_comes_last(recording: Recording) -> None:
-    commit_reasons(recording, Reasons(stack=b"log\n", line="why", crash_time_s=None))
-    assert recording.seen == ["reboot-stack", "boot-reason", "reboot-reason"]
-
-
-@pytest.mark.parametrize("name", ["reboot-stack", "boot-reason", "reboot-reason"])
-def test_an_old_reason_never_stands_beside_a_new_stack(
-    recording: Recording, tmp_path: Path, name: str
-) -> None:
-    (tmp_path / "reboot-reason").write_bytes(b"an older panic\n")
-    Recording.fails_at = name
-    with pytest.raises(OSError, match="No space"):
-        commit_reasons(recording, Reasons(stack=b"new\n", line="new", crash_time_s=None))
-    assert not (tmp_path / "reboot-reason").exists()
-    assert not [file for file in os.listdir(tmp_path) if file.startswith(".kdumpd-")]
-
-
 def test_a_full_disk_is_survived(fs: FakeFilesystem) -> None:
     fs.create_dir("/persist")
     fs.set_disk_usage(100)
@@ -230,3 +159,27 @@ def test_a_small_file_is_read_stripped(tmp_path: Path) -> None:
     (tmp_path / "panic").write_bytes(b" -1\n")
     assert read_small(str(tmp_path / "panic")) == "-1"
     assert read_small(str(tmp_path / "none")) is None
+
+
+def test_two_writes_of_one_file_share_no_temporary_name(folder: Folder, tmp_path: Path) -> None:
+    first, second = folder.create("state", mode=0o600), folder.create("state", mode=0o600)
+    os.write(first.fd, b"first")
+    os.write(second.fd, b"second, whole")
+    folder.publish(second)
+    assert (tmp_path / "state").read_bytes() == b"second, whole"
+    folder.discard(first)
+    for file in (first, second):
+        os.close(file.fd)
+    assert os.listdir(tmp_path) == ["state"]
+
+
+def test_a_left_over_that_cannot_be_removed_stays_and_costs_nothing(folder: Folder, tmp_path: Path) -> None:
+    os.close(folder.create("kdump-1.dump", mode=0o600).fd)
+
+    class Refusing(Folder):
+        def remove(self, name: str) -> None:
+            raise OSError(1, "Operation not permitted")
+
+    refusing = Refusing(path=folder.path, fd=folder.fd)
+    assert refusing.clear_temporaries() == ()
+    assert refusing.temporaries() == (".kdumpd-kdump-1.dump.1.tmp",)

@@ -7,7 +7,7 @@ from trio.testing import MockClock
 from kdumpd.config import Config
 from kdumpd.crashes.record import CrashRecord, Log
 from kdumpd.dump.verdict import NO_DUMP
-from kdumpd.run.finish import Ending, Outcome, describe_only, describe_restart, restart_machine
+from kdumpd.run.finish import FinishContext, Outcome, describe_only, describe_restart, restart_machine
 from kdumpd.testing import SimulatedMachine
 
 OUTCOME = Outcome(
@@ -30,7 +30,7 @@ class Said:
     def __init__(self, machine: SimulatedMachine) -> None:
         self.lines: list[str] = []
         self.extended: list[float | None] = []
-        self.ending = Ending(
+        self.ending = FinishContext(
             outcome=OUTCOME,
             config=Config(),
             machine=machine,
@@ -81,9 +81,9 @@ async def test_a_disk_that_hangs_does_not_stop_the_restart(
     simulated_machine.disk.freeze()
     said = Said(simulated_machine)
     await restart_machine(said.ending)
-    assert said.lines == ["sync hangs: going on without it after 30 s", "restart at once by sysrq"]
+    assert said.lines == ["sync hangs: going on without it after 60 s", "restart at once by sysrq"]
     assert simulated_machine.journal == ["restart by sysrq"]
-    assert trio.current_time() == 30
+    assert trio.current_time() == 60
 
 
 async def test_only_a_description(simulated_machine: SimulatedMachine, autojump_clock: MockClock) -> None:

@@ -277,11 +277,12 @@ class Crash:
 
     def temporaries(self) -> list[Path]:
         """The names that files of this crash have until they are whole."""
-        on_persist = ("reboot-reason", "reboot-stack", "boot-reason", "probe", "reserve")
+        on_persist = ("reboot-reason", "reboot-stack", "boot-reason", "probe")
         in_kcrashes = (self.dump.name, self.dmesg.name, f"crash-{self.stamp}.json")
         return [
-            *(self.persist / f".kdumpd-{name}.tmp" for name in on_persist),
-            *(self.kcrashes / f".kdumpd-{name}.tmp" for name in in_kcrashes),
+            self.persist / ".kdumpd-reserve.tmp",
+            *(self.persist / f".kdumpd-{name}.1.tmp" for name in on_persist),
+            *(self.kcrashes / f".kdumpd-{name}.1.tmp" for name in in_kcrashes),
         ]
 
     def stamp_before(self, seconds: int) -> str:

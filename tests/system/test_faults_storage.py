@@ -122,7 +122,7 @@ def outside(crash: Crash) -> Path:
     for number in range(8):
         (folder / f"kdump-2025010{number + 1}T000000Z.dump").write_bytes(b"precious")
     (folder / "reboot-reason").write_bytes(b"precious")
-    (folder / ".kdumpd-probe.tmp").write_bytes(b"precious")
+    (folder / ".kdumpd-probe.1.tmp").write_bytes(b"precious")
     return folder
 
 

@@ -79,7 +79,7 @@ class Left:
         assert verdict, self
         assert self.boot_reason == "BootReasonKernel\n"
         assert b"sysrq triggered crash" in self.stack
-        assert self.crashes.keys() >= {f"dmesg-{verdict[1]}.log", f".kdumpd-kdump-{verdict[1]}.dump.tmp"}
+        assert self.crashes.keys() >= {f"dmesg-{verdict[1]}.log", f".kdumpd-kdump-{verdict[1]}.dump.1.tmp"}
         assert f"kdump-{verdict[1]}.dump" not in self.crashes
         return verdict[1]
 

@@ -4,7 +4,7 @@ Only a file with an artefact's name is ever removed; EVE's own older names count
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -69,18 +69,28 @@ def _order(stamp: str) -> tuple[float, int] | None:
         return None
 
 
-def find_artefacts(names: Iterable[str]) -> list[Artefact]:
-    """The artefacts among these names, oldest first."""
+def find_artefacts(names: Iterable[str], *, sequences: Mapping[str, int] | None = None) -> list[Artefact]:
+    """The artefacts among these names, oldest first.
+
+    Args:
+        names: file names.
+        sequences: the sequence numbers of crashes by stamp. A clock may be wrong, so they order crashes, and
+        one
+            without a number is older than all that have one.
+    """
+    known = sequences or {}
     found = [artefact for name in names if (artefact := parse_name(name))]
-    return sorted(found, key=lambda artefact: (artefact.order, artefact.name))
+    return sorted(found, key=lambda a: (known.get(a.stamp, 0), a.order, a.name))
 
 
-def surplus(names: Iterable[str], *, dumps: int, logs: int) -> list[str]:
+def expired(
+    names: Iterable[str], *, dumps: int, logs: int, sequences: Mapping[str, int] | None = None
+) -> list[str]:
     """The names that go so that at most so many dumps and logs stay, the newest.
 
     A record goes when nothing that it describes is left.
     """
-    artefacts = find_artefacts(names)
+    artefacts = find_artefacts(names, sequences=sequences)
     gone = dict.fromkeys([*_oldest(artefacts, "dump", dumps), *_oldest(artefacts, "log", logs)])
     left = {a.stamp for a in artefacts if a.kind != "record" and a not in gone}
     lost = {a.stamp for a in gone} - left

@@ -8,11 +8,12 @@ import json
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 
 import attrs
 from attrs import field, frozen
 
+from kdumpd.dmesg.panic import Panic
 from kdumpd.dump.verdict import Verdict
 from kdumpd.errors import FormatError
 
@@ -56,17 +57,34 @@ class Log:
 
 
 @frozen(kw_only=True)
+class Device:
+    """The machine that crashed.
+
+    Attributes:
+        uptime_s: how long its kernel was up, as the log's last line says; None: no line has a time.
+    """
+
+    uptime_s: float | None = None
+
+
+@frozen(kw_only=True)
 class CrashRecord:
     """Everything that is known of one crash when the machine reboots.
 
     Attributes:
+        sequence: the number of this crash on its volume, which orders crashes whatever a clock says; None in
+            records of version 0.1.0.
+        lived_s: the uptimes of all crashes up to this one together: a clock that nobody has to set.
         schema: version of the record's form. A key may be added to a version; a change of what a key
             means, or a key taken away, makes the next version.
     """
 
     schema: int = SCHEMA
     stamp: str
+    sequence: int | None = None
+    lived_s: float | None = None
     crash_time_s: int | None
+    device: Device = Device()
     release: str | None = None
     build_id: str | None = None
     cause: str = "unknown"
@@ -86,6 +104,21 @@ class CrashRecord:
     budgets_spent: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     tools: Mapping[str, str] = field(factory=dict)
+
+    def with_panic(self, found: Panic) -> Self:
+        """The record with what the log says about the crash."""
+        return attrs.evolve(
+            self,
+            cause=found.cause.value,
+            title=found.title,
+            symbol=found.symbol,
+            command=found.command,
+            taint=found.taint,
+            modules=found.modules,
+            frames=found.frames,
+            fingerprint=found.fingerprint,
+            panic_text=found.text,
+        )
 
     def to_json(self) -> bytes:
         """The record as its file has it."""

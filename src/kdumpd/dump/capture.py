@@ -10,7 +10,8 @@ import trio
 
 from kdumpd import config
 from kdumpd.dump import makedumpfile
-from kdumpd.dump.job import Dump, Limit, Progress
+from kdumpd.dump.job import DumpJob
+from kdumpd.dump.stream import Limit, Progress
 from kdumpd.dump.tools import probe
 from kdumpd.dump.verdict import Verdict
 from kdumpd.host.background import background
@@ -56,7 +57,7 @@ async def capture_dump(
         machine.open_folder, str(place.parent), undo=lambda lost: lost.close()
     )
     with closing(opened):
-        taking = Dump(
+        job = DumpJob(
             folder=opened,
             name=place.name,
             settings=settings,
@@ -66,16 +67,16 @@ async def capture_dump(
             limit=_limit(settings),
         )
         async with background() as nursery:
-            nursery.start_soon(_report, taking, progress, progress_s)
-            verdict = await taking.take()
-        progress(taking.progress())
+            nursery.start_soon(_report, job, progress, progress_s)
+            verdict = await job.run()
+        progress(job.progress())
     return verdict
 
 
-async def _report(taking: Dump, progress: Callable[[Progress], object], progress_s: float) -> NoReturn:
+async def _report(job: DumpJob, progress: Callable[[Progress], object], progress_s: float) -> NoReturn:
     while True:
         await trio.sleep(progress_s)
-        progress(taking.progress())
+        progress(job.progress())
 
 
 def _limit(settings: config.Dump) -> Limit | None:

@@ -1,7 +1,8 @@
-"""One dump: from makedumpfile's pipe to a checked file under its final name.
+"""One dump, from makedumpfile's pipe to a checked file under its final name.
 
-The file keeps a temporary name until it is whole, or cut short and sealed; and until it is known that it
-holds no page that its level excludes.
+The job opens the file, has ``stream`` fill it, and has ``conclude`` decide what becomes of it. The file keeps
+a temporary name until it is whole, or cut short and sealed; and until it is known that it holds no page that
+its level excludes.
 """
 
 import contextlib
@@ -11,83 +12,45 @@ from functools import partial
 from typing import Final
 
 import trio
-from attrs import evolve, frozen
 
 from kdumpd import config
-from kdumpd.dump import kdumpfile, makedumpfile
+from kdumpd.dump import makedumpfile
 from kdumpd.dump.backfill import Gaps
-from kdumpd.dump.flattened import Placer
+from kdumpd.dump.conclude import Conclusion
 from kdumpd.dump.makedumpfile import PageReport
 from kdumpd.dump.salvage import salvage
+from kdumpd.dump.stream import Limit, Progress, Stream
 from kdumpd.dump.tools import survey
-from kdumpd.dump.verdict import NO_DUMP, Verdict, judge
-from kdumpd.errors import DumpError, FormatError, trouble
-from kdumpd.host.folder import Folder
+from kdumpd.dump.verdict import Verdict, judge
+from kdumpd.errors import FormatError, innermost, trouble
+from kdumpd.host.folder import Folder, NewFile
 from kdumpd.host.machine import Machine
-from kdumpd.host.process import CHUNK_BYTES, Child, Finished, Tail, program_with_pipe
 from kdumpd.host.threads import Worker
 
-# A turn that a cancel left behind has at most 8 MiB to write; one that takes longer hangs.
-_TURN_S: Final = 3.0
 # How long pages may be added to a dump that was cut; and how much of the time that is left, since the file
 # must still be checked and synced. All that is wanted takes 3 s on an idle core, 8 s on a busy one.
 _SALVAGE_S: Final = 20.0
 _SALVAGE_PART: Final = 1 / 3
-# How long makedumpfile may take to exit after its last byte; and, where its stream broke off, to say why.
-_EXIT_S: Final = 5.0
-_LAST_WORD_S: Final = 1.0
+
+_RUNNING: Final = Verdict(state="none", why="the machine went down while the dump was written")
+"""What the reasons say while the dump is written: the truth, should the machine go down."""
 
 
-@frozen(kw_only=True)
-class Limit:
-    """How long a dump may get, in bytes, and what sets that."""
-
-    size_bytes: int
-    why: str
-
-
-@frozen(kw_only=True)
-class Progress:
-    """Where a running dump is.
-
-    Attributes:
-        percent: of the pages to copy, as makedumpfile says; None before the copying begins.
-        size_bytes: data placed so far.
-        elapsed_s: since the dump began.
-    """
-
-    percent: float | None
-    size_bytes: int
-    elapsed_s: float
-
-    def line(self) -> str:
-        """The progress as one line for a console: percent, size, rate and time left."""
-        rate = self.size_bytes / self.elapsed_s if self.elapsed_s else 0.0
-        text = f"{self.size_bytes / 2**20:.1f} MiB, {rate / 2**20:.1f} MiB/s"
-        if not self.percent:
-            return f"dump: preparing, {text}"
-        left_s = self.elapsed_s * (100 - self.percent) / self.percent
-        return f"dump: {self.percent:.1f} %, {text}, {left_s:.0f} s left"
-
-
-class Dump:
-    """One run of makedumpfile into one file.
+class DumpJob:
+    """Makes one dump.
 
     Args:
-        folder: where the file goes; the caller may close it as soon as ``take`` is done.
+        folder: where the file goes; the caller may close it as soon as ``run`` is done.
         name: its final name.
         settings: level, budgets and what to do with an unfiltered dump.
         machine: where programs and threads run.
         vmcore: path of the crashed kernel's memory.
         compression: the compression to ask makedumpfile for.
         limit: the longest that the file may get, or None.
-        survey: the page report of a dry run, for a dump that is cut before its own report.
-        advance: called whenever the work has advanced.
-        interrupted: says why, when ``take`` is cancelled.
-        seal_s: how long ``take`` may still seal and check what there is, when it is cancelled.
-
-    Attributes:
-        verdict: what became of it; set when ``take`` ends, also when it is cancelled.
+        report: the page report of a dry run, for a dump that is cut before its own report.
+        advance: called at the beginning of each bounded step, and whenever the work has advanced.
+        cancel_reason: says why, when ``run`` is cancelled.
+        seal_s: how long ``run`` may still seal and check what there is, when it is cancelled.
     """
 
     def __init__(
@@ -100,259 +63,177 @@ class Dump:
         vmcore: str,
         compression: str,
         limit: Limit | None = None,
-        survey: PageReport | None = None,
+        report: PageReport | None = None,
         advance: Callable[[], None] = lambda: None,
-        interrupted: Callable[[], str] = lambda: "interrupted",
-        seal_s: float = 10,
+        cancel_reason: Callable[[], str] = lambda: "interrupted",
+        seal_s: Callable[[], float] = lambda: 10.0,
     ) -> None:
-        self.verdict = NO_DUMP
         self._folder = folder
         self._name = name
         self._settings = settings
         self._machine = machine
         self._vmcore = vmcore
-        self._compression = compression
         self._limit = limit
-        self._survey = survey
-        self._tell_advance = advance
-        self._interrupted = interrupted
+        self._report = report
+        self._advance = advance
+        self._cancel_reason = cancel_reason
         self._seal_s = seal_s
-        self._worker = Worker(machine.on_disk)
-        self._placer: Placer | None = None
-        self._finished: Verdict | None = None
-        self._given_up = False
-        self._writable = True
-        self._check: kdumpfile.Check | None = None
-        self._gaps: Gaps | None = None
+        self._disk = Worker(machine.on_disk)
+        self._stream = Stream(
+            settings=settings,
+            machine=machine,
+            vmcore=vmcore,
+            compression=compression,
+            limit=limit,
+            disk=self._disk,
+            advance=advance,
+        )
+        self._conclusion: Conclusion | None = None
+        self._failure: Verdict | None = None
         self._surveyed = False
-        self._tail = Tail()
-        self._heard = trio.Event()
-        self._percent: float | None = None
-        self._started_at = trio.current_time()
-        self._stall = trio.CancelScope()
+        self._salvaged = False
+
+    @property
+    def verdict(self) -> Verdict:
+        """What became of the dump, as far as it is decided; once ``run`` is done it does not change."""
+        decided = self._conclusion.verdict if self._conclusion is not None else self._failure
+        return decided or _RUNNING
+
+    @property
+    def time_spent(self) -> bool:
+        """True when ``dump.time_s`` ran out."""
+        return self._stream.time_spent
 
     def progress(self) -> Progress:
         """Where it is now."""
-        return Progress(
-            percent=self._percent,
-            size_bytes=self._placer.placed_bytes if self._placer else 0,
-            elapsed_s=trio.current_time() - self._started_at,
-        )
+        return self._stream.progress()
 
-    async def take(self) -> Verdict:
+    async def run(self) -> Verdict:
         """Make the dump; every failure is a verdict. Cancelled, it still seals what it has, bounded."""
-        self._started_at = trio.current_time()
         self._folder = self._folder.duplicate()
         try:
-            await self._take()
+            file = await self._open()
+            if file is not None:
+                self._conclusion = Conclusion(self._folder, file, self._settings)
+                await self._make(file, self._conclusion)
         finally:
-            self._worker.afterwards(self._folder.close)
+            if self._conclusion is None and self._failure is None:
+                self._failure = Verdict(state="none", why=self._cancel_reason())
+            self._disk.afterwards(self._folder.close)
         return self.verdict
 
-    async def _take(self) -> None:
+    async def _open(self) -> NewFile | None:
+        create = partial(self._folder.create, self._name, mode=0o600)
+        hangs = f"{self._folder.path} hangs"
         try:
-            target = await self._worker.run(self._folder.create, self._name, mode=0o600, undo=self._drop)
+            self._advance()
+            with trio.move_on_after(self._settings.stall_s):
+                return await self._disk.run(create, undo=self._drop)
+            self._failure = Verdict(state="none", why=hangs)
         except OSError as error:
-            self.verdict = Verdict(state="none", why=f"{self._folder.path}: {trouble(error)}")
-            return
-        try:
-            await self._fill(target)
-        finally:
-            await self._let_go(target)  # noqa: ASYNC102 it shields itself
-
-    async def _let_go(self, target: int) -> None:
-        """Close the file, and remove one of which nothing came; where the disk hangs, when it comes back."""
-        # A thread that still hangs on the disk owns the descriptor: closing it here would let its
-        # number be used again under the thread's hands.
-        if self._finished is not None:
-            self._worker.afterwards(partial(os.close, target))
-        elif self._worker.busy:
-            self._worker.afterwards(partial(self._drop, target))
-        else:
-            with trio.move_on_after(_TURN_S, shield=True):
-                await self._worker.run(self._drop, target)
-
-    def _drop(self, target: int) -> None:
-        os.close(target)
-        with contextlib.suppress(OSError):
-            self._folder.discard(self._name)
-
-    async def _fill(self, target: int) -> None:
-        try:
-            cut = await self._stream_in_time(target)
-            self.verdict = await self._conclude(target, cut)
-        except* trio.Cancelled:  # alone, or in a nursery's group
-            self.verdict = Verdict(state="none", why=self._interrupted())
-            with trio.move_on_after(self._seal_s, shield=True):
-                self.verdict = await self._conclude(target, self._interrupted())
-            raise
-
-    async def _stream_in_time(self, target: int) -> str | None:
-        """Run makedumpfile into the file; returns why it was cut short, or None."""
-        with (
-            trio.move_on_after(self._settings.time_s) as time,
-            trio.move_on_after(self._settings.stall_s) as self._stall,
-        ):
-            try:
-                return await self._stream(target)
-            except DumpError as error:
-                return str(error)
-        if time.cancelled_caught:
-            return f"time budget of {self._settings.time_s:g} s ran out"
-        return f"no progress for {self._settings.stall_s:g} s"
-
-    async def _stream(self, target: int) -> str | None:
-        argv = makedumpfile.dump_argv(
-            self._settings.makedumpfile,
-            self._vmcore,
-            level=self._settings.level,
-            compression=self._compression,
-        )
-        async with (
-            program_with_pipe(self._machine.spawn, argv) as (child, source),
-            trio.open_nursery() as nursery,
-        ):
-            nursery.start_soon(self._listen, child)
-            self._placer = Placer(
-                source,
-                target,
-                limit_bytes=self._limit.size_bytes if self._limit else None,
-                splice=self._machine.splice,
-            )
-            cut = await self._place_all(self._placer, source)
-            if not self._placer.limit_reached:
-                cut = await self._ending(child, cut)
-            nursery.cancel_scope.cancel()
-        return cut
-
-    async def _place_all(self, placer: Placer, source: int) -> str | None:
-        try:
-            while not placer.ended:
-                await trio.lowlevel.wait_readable(source)
-                await self._turn(placer)
-                if placer.limit_reached and self._limit:
-                    return self._limit.why
-        except FormatError as error:
-            return str(error)
-        except OSError as error:
-            self._writable = False
-            return f"writing the dump failed: {trouble(error)}"
+            self._failure = Verdict(state="none", why=f"{self._folder.path}: {trouble(error)}")
         return None
 
-    async def _ending(self, child: Child, cut: str | None) -> str | None:
-        """Why makedumpfile failed, in its own words where it has some; None when nothing failed."""
-        with trio.move_on_after(_LAST_WORD_S if cut else _EXIT_S):
-            code = await child.wait()
-            await self._heard.wait()
-            if code != 0:
-                return f"makedumpfile {Finished(code=code, messages=self._tail.data).why()}"
-        return cut
-
-    async def _turn(self, placer: Placer) -> None:
+    async def _make(self, file: NewFile, conclusion: Conclusion) -> None:
+        """Fill the file and conclude, whatever comes between: an error, a cancel, both in one group."""
+        cut: str | None = None
+        streamed = False
         try:
-            await self._worker.run(placer.turn, self._machine.stream_wait_s)
-        except trio.Cancelled:
-            placer.stopped = True
-            # Its thread reads the pipe, which is closed next: let a turn that only waits for the pipe end.
-            with trio.move_on_after(2 * self._machine.stream_wait_s, shield=True):
-                await self._worker.idle()
+            cut = await self._stream.run(file.fd)
+            streamed = True
+            await self._conclude(file, conclusion, cut)
+        except Exception as error:
+            cause = innermost(error)
+            cut = cut or f"{type(cause).__name__}: {cause}"
             raise
-        self._advance()
+        finally:
+            if conclusion.verdict is None:
+                why = cut or (None if streamed else self._cancel_reason())
+                await self._conclude_in_time(file, conclusion, why)  # noqa: ASYNC102 it shields itself
+            await self._let_go(file, conclusion)  # noqa: ASYNC102 it shields itself
 
-    def _advance(self) -> None:
-        self._stall.deadline = trio.current_time() + self._settings.stall_s
-        self._tell_advance()
+    async def _conclude_in_time(self, file: NewFile, conclusion: Conclusion, cut: str | None) -> None:
+        """Conclude although nobody waits for the dump any more, in what is left of the time for it."""
+        within_s = self._seal_s()
+        why = f"{cut or 'the dump was written'}; finishing it took longer than {within_s:.0f} s"
+        try:
+            with trio.move_on_after(within_s, shield=True):
+                await self._conclude(file, conclusion, cut)
+        finally:
+            conclusion.give_up(Verdict(state="none", why=why))
 
-    async def _listen(self, child: Child) -> None:
-        assert child.stderr is not None
-        phase = None
-        while chunk := await child.stderr.receive_some(CHUNK_BYTES):
-            self._tail.add(chunk)
-            now = makedumpfile.parse_phase(self._tail.data)
-            # Only a phase that moves is progress: the same text again and again is not.
-            if now != phase:
-                phase = now
-                self._advance()
-            self._percent = makedumpfile.parse_progress(bytes(chunk)) or self._percent
-        self._heard.set()
-
-    async def _conclude(self, target: int, cut: str | None) -> Verdict:
-        """Check, seal or drop, and publish; bounded, since all of it touches the disk."""
+    async def _conclude(self, file: NewFile, conclusion: Conclusion, cut: str | None) -> None:
+        """Check, seal or drop, and publish. Each step touches the disk, and is bounded by the stall."""
         hangs = Verdict(state="none", why=f"{cut or 'the dump was written'}; storage does not answer")
         if not await self._is_back():
-            return hangs
-        if self._finished is not None:
-            return self._finished
-        report = makedumpfile.parse_report(self._tail.data) or self._survey
-        if report is None and self._settings.level & makedumpfile.PRIVATE_PAGES and not self._surveyed:
-            self._surveyed = True  # once: where it hangs, it would hang again
-            report = await survey(self._machine, self._settings, self._vmcore)
+            conclusion.give_up(hangs)
+            return
+        report = await self._page_report()
         if cut is not None:
-            await self._salvage(target, cut, report)
+            await self._salvage(file, conclusion, cut, report)
+        self._advance()
         with trio.move_on_after(self._settings.stall_s):
-            return await self._worker.run(self._finish, target, cut, report)
-        self._given_up = True
-        return hangs
+            verdict = await self._disk.run(conclusion.prepare, cut, report)
+            self._advance()
+            await self._disk.run(conclusion.publish, verdict)
+            return
+        conclusion.give_up(hangs)
 
     async def _is_back(self) -> bool:
-        """Wait for a turn that a cancel left in its thread; False when it hangs on the disk."""
-        with trio.move_on_after(_TURN_S):
-            await self._worker.idle()
-        return not self._worker.busy
+        """Wait for a step of the stream that was left in its thread; False when it hangs on the disk."""
+        self._advance()
+        with trio.move_on_after(self._settings.stall_s):
+            await self._disk.idle()
+        return not self._disk.busy
 
-    async def _salvage(self, target: int, cut: str, report: PageReport | None) -> None:
+    async def _page_report(self) -> PageReport | None:
+        """The pages by class: as makedumpfile reported them, else as a dry run counts them."""
+        report = makedumpfile.parse_report(self._stream.messages) or self._report
+        if report is None and self._settings.level & makedumpfile.PRIVATE_PAGES and not self._surveyed:
+            report = self._report = await survey(
+                self._machine, self._settings, self._vmcore, advance=self._advance
+            )
+            self._surveyed = True  # once: where it hangs, it would hang again
+        return report
+
+    async def _salvage(
+        self, file: NewFile, conclusion: Conclusion, cut: str, report: PageReport | None
+    ) -> None:
         """Add the pages that an analyst needs first, once, if the dump is going to be kept."""
-        if not self._writable or self._gaps is not None:
+        if not self._stream.writable or self._salvaged:
             return
+        self._salvaged = True
         began = trio.current_time()
         within_s = min(_SALVAGE_S, _SALVAGE_PART * (trio.current_effective_deadline() - began))
         with trio.move_on_after(within_s), contextlib.suppress(FormatError, OSError):
-            check = await self._worker.run(self._checked, target)
+            self._advance()
+            check = await self._disk.run(conclusion.check)
             worth = judge(check, report, cut, self._settings)
             # Where a look at the file takes long, so does adding to it.
             if worth.state == "incomplete" and trio.current_time() - began < _SALVAGE_PART * within_s:
                 limit_bytes = self._limit.size_bytes if self._limit else None
-                gaps = self._gaps = Gaps(os.dup(target), check, limit_bytes=limit_bytes)
+                gaps = conclusion.gaps = Gaps(os.dup(file.fd), check, limit_bytes=limit_bytes)
                 await salvage(
                     gaps,
                     self._vmcore,
                     machine=self._machine,
-                    disk=self._worker,
+                    disk=self._disk,
                     advance=self._advance,
                 )
 
-    def _checked(self, target: int) -> kdumpfile.Check:
-        """What the file holds; looked at again where something was added."""
-        if self._check is None or (self._gaps is not None and self._gaps.changed):
-            self._check = kdumpfile.check(target)
-        return self._check
-
-    def _finish(self, target: int, cut: str | None, report: PageReport | None) -> Verdict:
-        """Conclude, in a thread; the verdict is kept even if nobody waits for it any more."""
-        try:
-            self._finished = self._publish(target, self._judge(target, cut, report))
-        except (OSError, FormatError) as error:
-            told = trouble(error) if isinstance(error, OSError) else error
-            why = f"{cut or 'the dump was written'}; finishing it failed: {told}"
-            self._finished = Verdict(state="none", why=why, report=report)
-            with contextlib.suppress(OSError):
-                self._folder.discard(self._name)
-        return self._finished
-
-    def _judge(self, target: int, cut: str | None, report: PageReport | None) -> Verdict:
-        try:
-            added = self._gaps.filled if self._gaps else 0
-            return evolve(judge(self._checked(target), report, cut, self._settings), added_pages=added)
-        except FormatError as error:
-            return Verdict(state="none", why=cut or f"the dump is damaged: {error}", report=report)
-
-    def _publish(self, target: int, verdict: Verdict) -> Verdict:
-        if verdict.state == "incomplete":
-            kdumpfile.seal(target)
-        if verdict.state != "none":
-            self._folder.sync_file(target)  # the part that takes long, before the last look
-        if verdict.state == "none" or self._given_up:
-            self._folder.discard(self._name)
+    async def _let_go(self, file: NewFile, conclusion: Conclusion) -> None:
+        """Close the file, and remove one of which nothing came; where the disk hangs, when it comes back."""
+        # A thread that still hangs on the disk owns the descriptor: closing it here would let its
+        # number be used again under the thread's hands.
+        if conclusion.verdict is not None and conclusion.verdict.state != "none":
+            self._disk.afterwards(partial(os.close, file.fd))
+        elif self._disk.busy:
+            self._disk.afterwards(partial(self._drop, file))
         else:
-            self._folder.publish(target, self._name)
-        return verdict
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + self._seal_s()):
+                await self._disk.run(self._drop, file)
+
+    def _drop(self, file: NewFile) -> None:
+        os.close(file.fd)
+        with contextlib.suppress(OSError):
+            self._folder.discard(file)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -14,10 +15,8 @@ from kdumpd.errors import DumpError
 from kdumpd.host.machine import Machine
 from kdumpd.host.process import OUTPUT_BYTES, run
 
-# Extraction takes well under a second; a tool that needs longer than this hangs on the vmcore.
-_EXTRACT_S: Final = 30.0
-_PROBE_S: Final = 10.0
-_SURVEY_S: Final = 60.0
+# What a program that reads the vmcore may take, where the caller does not say: a well-meant stall.
+_READ_S: Final = 60.0
 
 
 @frozen(kw_only=True)
@@ -35,19 +34,19 @@ class CrashLog:
     warnings: tuple[str, ...]
 
 
-async def read_log(machine: Machine, *, program: str, vmcore: str) -> CrashLog:
-    """Take the log with makedumpfile, else with vmcore-dmesg; every failure is a warning."""
+async def read_log(machine: Machine, *, program: str, vmcore: str, within_s: float = _READ_S) -> CrashLog:
+    """Take the log with makedumpfile, else with vmcore-dmesg, in ``within_s`` each; failures are warnings."""
     warnings: list[str] = []
     for extract in (_with_makedumpfile, _with_vmcore_dmesg):
         memory = os.memfd_create("log", os.MFD_CLOEXEC)
         try:
-            with trio.fail_after(_EXTRACT_S):
+            with trio.fail_after(within_s):
                 tool = await extract(machine, program, vmcore, memory)
             return CrashLog(data=_read_memory(memory, tool), tool=tool, warnings=tuple(warnings))
         except DumpError as error:
             warnings.append(str(error))
         except trio.TooSlowError:
-            warnings.append(f"reading the log hung for {_EXTRACT_S:g} s")
+            warnings.append(f"reading the log hung for {within_s:g} s")
         finally:
             os.close(memory)
     return CrashLog(data=b"", tool=None, warnings=tuple(warnings))
@@ -77,22 +76,43 @@ def _read_memory(memory: int, tool: str) -> bytes:
     return data
 
 
-async def probe(machine: Machine, program: str) -> makedumpfile.Capabilities:
+async def probe(machine: Machine, program: str, *, within_s: float = _READ_S) -> makedumpfile.Capabilities:
     """Ask makedumpfile for its version and what was built in.
 
     Raises:
         DumpError: it is missing, hangs, or is something else.
     """
-    with trio.move_on_after(_PROBE_S):
+    with trio.move_on_after(within_s):
         finished = await run(machine.spawn, makedumpfile.version_argv(program))
         return makedumpfile.parse_version(finished.messages)
     raise DumpError(f"{program} -v hangs")
 
 
-async def survey(machine: Machine, settings: config.Dump, vmcore: str) -> PageReport | None:
-    """Count the pages of each class with a dry run, in at most a minute or ``stall_s``; None if it fails."""
+async def survey(
+    machine: Machine, settings: config.Dump, vmcore: str, *, advance: Callable[[], None] = lambda: None
+) -> PageReport | None:
+    """Count the pages of each class with a dry run; None if it fails, or stalls for ``stall_s``.
+
+    A machine with much memory takes minutes: what bounds it is that it advances, and the caller.
+
+    Args:
+        machine: where it runs.
+        settings: program, level and ``stall_s``.
+        vmcore: path of the crashed kernel's memory.
+        advance: called whenever it has advanced.
+    """
     argv = makedumpfile.survey_argv(settings.makedumpfile, vmcore, level=settings.level)
-    with trio.move_on_after(min(_SURVEY_S, settings.stall_s)), contextlib.suppress(DumpError):
-        finished = await run(machine.spawn, argv)
+    phase: bytes | None = None
+
+    def heard(messages: bytes) -> None:
+        nonlocal phase
+        if (now := makedumpfile.parse_phase(messages)) != phase:
+            phase = now
+            stall.deadline = trio.current_time() + settings.stall_s
+            advance()
+
+    advance()
+    with trio.move_on_after(settings.stall_s) as stall, contextlib.suppress(DumpError):
+        finished = await run(machine.spawn, argv, heard=heard)
         return makedumpfile.parse_report(finished.messages)
     return None

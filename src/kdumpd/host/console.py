@@ -8,11 +8,10 @@ terminal can block for ever.
 import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
+from typing import Final, NoReturn
 
 import trio
 
-_WRITE_S: Final = 5.0
 _LINE_BYTES: Final = 900  # /dev/kmsg refuses records over 1024 bytes (kernel/printk/printk.c, devkmsg_write)
 _MAX_URGENT: Final = 64
 _KMSG: Final = "/dev/kmsg"
@@ -24,18 +23,24 @@ WriteLine = Callable[[str, str], Awaitable[None]]
 class Console:
     """All targets together.
 
+    A target that blocks is waited for by nobody; when it takes lines again it gets those that wait. One that
+    refuses a line is tried again with the next.
+
     Args:
         targets: paths of terminals, log devices or files.
         write: writes one line to one target and may block; ``Machine.write_line``.
         line_delay_s: the pause after each line of the panic text, for whoever films the screen.
+        blocks_s: how long a line may take until the target counts as blocked.
 
     Attributes:
-        lost: targets that failed, with the reason; they get no more lines.
+        lost: targets that lost lines or block now, with the reason.
     """
 
-    def __init__(self, targets: Iterable[str], *, write: WriteLine, line_delay_s: float) -> None:
+    def __init__(
+        self, targets: Iterable[str], *, write: WriteLine, line_delay_s: float, blocks_s: float = 5.0
+    ) -> None:
         self.lost: dict[str, str] = {}
-        self._targets = [_Target(path, write, line_delay_s) for path in targets]
+        self._targets = [_Target(path, write, line_delay_s, blocks_s, self.lost) for path in targets]
 
     def say(self, text: str) -> None:
         """Put one line of kdumpd's own on every target, ahead of paced lines; never waits."""
@@ -49,7 +54,7 @@ class Console:
             target.add(paced=shown)
 
     async def drain(self) -> None:
-        """Wait until every line is out, on each target that is not lost. The caller bounds it."""
+        """Wait until every line is out, on each target that does not block. The caller bounds it."""
         for target in self._targets:
             await target.idle.wait()
 
@@ -57,46 +62,41 @@ class Console:
         """Write the lines, until cancelled."""
         async with trio.open_nursery() as nursery:
             for target in self._targets:
-                nursery.start_soon(self._serve, target)
-
-    async def _serve(self, target: "_Target") -> None:
-        self.lost[target.path] = await target.serve()
-        target.lose()
+                nursery.start_soon(target.serve)
 
 
 class _Target:
-    def __init__(self, path: str, write: WriteLine, line_delay_s: float) -> None:
-        self.path = path
+    def __init__(
+        self, path: str, write: WriteLine, line_delay_s: float, blocks_s: float, lost: dict[str, str]
+    ) -> None:
+        self.idle = trio.Event()
+        self._path = path
         self._urgent: deque[str] = deque(maxlen=_MAX_URGENT)
         self._paced: deque[str] = deque()
-        self.idle = trio.Event()
         self._changed = trio.Event()
         self._write = write
         self._line_delay_s = line_delay_s
+        self._blocks_s = blocks_s
+        self._lost = lost
         self._next_paced = float("-inf")
-        self._lost = False
+        self._blocked = False
 
     def add(self, *, urgent: Iterable[str] = (), paced: Iterable[str] = ()) -> None:
-        """Queue lines; none once the target is lost."""
-        if self._lost:
-            return
+        """Queue lines."""
         self._urgent.extend(urgent)
         self._paced.extend(paced)
-        self.idle = trio.Event()
+        if not self._blocked:
+            self.idle = trio.Event()
         self._changed.set()
 
-    def lose(self) -> None:
-        """Take no more lines, and let nobody wait for those that are queued."""
-        self._lost = True
-        self.idle.set()
-
-    async def serve(self) -> str:
-        """Write until the target fails; returns why."""
+    async def serve(self) -> NoReturn:
+        """Write the lines as they come, until cancelled."""
         while True:
             line = await self._next_line()
-            why = await self._try_write(line)
-            if why is not None:
-                return why
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch)
+                await self._try_write(line)
+                nursery.cancel_scope.cancel()
 
     async def _next_line(self) -> str:
         while True:
@@ -111,15 +111,22 @@ class _Target:
             with trio.move_on_at(self._next_paced if self._paced else float("inf")):
                 await self._changed.wait()
 
-    async def _try_write(self, line: str) -> str | None:
+    async def _watch(self) -> None:
+        """Let nobody wait for a line that takes long."""
+        await trio.sleep(self._blocks_s)
+        self._blocked = True
+        self._lost[self._path] = f"blocked for {self._blocks_s:g} s"
+        self.idle.set()
+
+    async def _try_write(self, line: str) -> None:
         try:
-            with trio.fail_after(_WRITE_S):
-                await self._write(self.path, line)
-        except trio.TooSlowError:
-            return f"blocked for {_WRITE_S:.0f} s"
+            await self._write(self._path, line)
         except OSError as error:
-            return error.strerror or str(error)
-        return None
+            self._lost[self._path] = error.strerror or str(error)
+            self._paced.clear()  # a text with holes in it, at a pace that nobody can see, helps nobody
+        if self._blocked:
+            self._blocked = False
+            self.idle = trio.Event()
 
 
 def write_line(path: str, text: str) -> None:

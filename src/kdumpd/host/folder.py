@@ -22,13 +22,29 @@ from kdumpd.errors import StorageError, trouble
 
 _PREFIX: Final = ".kdumpd-"
 _SUFFIX: Final = ".tmp"
+_RESERVE: Final = f"{_PREFIX}reserve{_SUFFIX}"
 _OPEN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def temporary_name(name: str) -> str:
-    """The name that a file has until it is whole."""
-    return f"{_PREFIX}{name}{_SUFFIX}"
+def is_temporary(name: str) -> bool:
+    """True for a name that a file has until it is whole, such as ``.kdumpd-reboot-reason.1.tmp``."""
+    return name.startswith(_PREFIX) and name.endswith(_SUFFIX)
+
+
+@frozen(kw_only=True)
+class NewFile:
+    """A file that is not whole yet.
+
+    Attributes:
+        fd: its descriptor, which is the caller's to close.
+        name: the name that it is to have.
+        temporary_name: the name that it has until then, which no other write has.
+    """
+
+    fd: int
+    name: str
+    temporary_name: str
 
 
 @frozen(kw_only=True)
@@ -125,29 +141,40 @@ class Folder:
                 if stat.S_ISREG(status.st_mode):
                     yield Entry(name=name, size_bytes=status.st_size, mtime_s=status.st_mtime)
 
-    def create(self, name: str, *, mode: int) -> int:
-        """Open a new file under the temporary name of ``name``; a left-over of that name goes first.
+    def read(self, name: str, *, limit: int) -> bytes:
+        """The content of a file, at most ``limit`` bytes of it; a link is not followed.
 
-        Returns:
-            The file descriptor, which is the caller's to close.
+        Raises:
+            OSError: as the file system says.
         """
-        self.discard(name)
-        fd = os.open(temporary_name(name), _CREATE, 0o600, dir_fd=self.fd)
-        os.fchmod(fd, mode)
-        return fd
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.fd)
+        try:
+            return os.pread(fd, limit, 0)
+        finally:
+            os.close(fd)
+
+    def create(self, name: str, *, mode: int) -> NewFile:
+        """Open a new file under a temporary name of its own; ``publish`` gives it its name."""
+        for number in itertools.count(1):
+            temporary_name = f"{_PREFIX}{name}.{number}{_SUFFIX}"
+            with contextlib.suppress(FileExistsError):
+                fd = os.open(temporary_name, _CREATE, 0o600, dir_fd=self.fd)
+                os.fchmod(fd, mode)
+                return NewFile(fd=fd, name=name, temporary_name=temporary_name)
+        raise AssertionError("there is always another number")
 
     def sync_file(self, fd: int) -> None:
         """Make the content of a file durable."""
         os.fsync(fd)
 
-    def publish(self, fd: int, name: str) -> None:
-        """Give the file that ``create`` opened its final name, durably. The descriptor stays open."""
-        self.sync_file(fd)
+    def publish(self, file: NewFile) -> None:
+        """Give a file its final name, durably. The descriptor stays open."""
+        self.sync_file(file.fd)
         try:
-            self._rename(temporary_name(name), name)
+            self._rename(file.temporary_name, file.name)
         except IsADirectoryError:
-            self._move_aside(name)
-            self._rename(temporary_name(name), name)
+            self._move_aside(file.name)
+            self._rename(file.temporary_name, file.name)
         self.sync()
 
     def _rename(self, old: str, new: str) -> None:
@@ -159,9 +186,9 @@ class Folder:
         names = (f"{name}.moved-{number}" for number in itertools.count(1))
         self._rename(name, next(aside for aside in names if aside not in taken))
 
-    def discard(self, name: str) -> None:
-        """Remove what ``create`` made for this name, if it is there."""
-        self.remove(temporary_name(name))
+    def discard(self, file: NewFile) -> None:
+        """Remove a file that was not published."""
+        self.remove(file.temporary_name)
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there; a folder of that name is moved aside."""
@@ -184,34 +211,38 @@ class Folder:
         Raises:
             OSError: as the file system says; the temporary file is gone then, if it can be removed.
         """
-        fd = self.create(name, mode=mode)
+        file = self.create(name, mode=mode)
         try:
-            write_all(fd, data)
+            write_all(file.fd, data)
             if mtime_s is not None:
-                os.utime(fd, (mtime_s, mtime_s))
-            self.publish(fd, name)
+                os.utime(file.fd, (mtime_s, mtime_s))
+            self.publish(file)
         except OSError:
             with contextlib.suppress(OSError):
-                self.discard(name)
+                self.discard(file)
             raise
         finally:
-            os.close(fd)
+            os.close(file.fd)
 
     def clear_temporaries(self) -> tuple[str, ...]:
-        """Remove what an interrupted run left half-written; returns the names."""
-        left = tuple(
-            entry.name
-            for entry in self.entries()
-            if entry.name.startswith(_PREFIX) and entry.name.endswith(_SUFFIX)
-        )
-        for name in left:
+        """Remove what an interrupted run left half-written, as far as that goes; returns the names."""
+        return tuple(filter(self._try_remove, self.temporaries()))
+
+    def temporaries(self) -> tuple[str, ...]:
+        """The names of files that are not whole, or never were made so."""
+        return tuple(entry.name for entry in self.entries() if is_temporary(entry.name))
+
+    def _try_remove(self, name: str) -> bool:
+        with contextlib.suppress(OSError):
             self.remove(name)
-        return left
+            return True
+        return False
 
     def reserve(self, size_bytes: int) -> None:
         """Hold room for what must be written last, until ``release``; as much of it as there is."""
+        self.release()
         with contextlib.suppress(OSError):
-            fd = self.create("reserve", mode=0o600)
+            fd = os.open(_RESERVE, _CREATE, 0o600, dir_fd=self.fd)
             try:
                 os.posix_fallocate(fd, 0, size_bytes)
             finally:
@@ -219,7 +250,7 @@ class Folder:
 
     def release(self) -> None:
         """Give back what ``reserve`` holds."""
-        self.discard("reserve")
+        self.remove(_RESERVE)
 
     def probe(self) -> None:
         """Prove that this folder can be written: a file is made, fsynced and removed.
@@ -227,13 +258,13 @@ class Folder:
         Raises:
             OSError: it cannot.
         """
-        fd = self.create("probe", mode=0o600)
+        file = self.create("probe", mode=0o600)
         try:
-            write_all(fd, b"kdumpd\n")
-            self.sync_file(fd)
+            write_all(file.fd, b"kdumpd\n")
+            self.sync_file(file.fd)
         finally:
-            os.close(fd)
-            self.discard("probe")
+            os.close(file.fd)
+            self.discard(file)
 
 
 def write_all(fd: int, data: bytes) -> None:
@@ -246,46 +277,6 @@ def write_all(fd: int, data: bytes) -> None:
 def splice_bytes(source: int, target: int, size_bytes: int, offset: int) -> int:
     """Move up to so many bytes from a pipe to an offset in a file; returns how many, 0 at the pipe's end."""
     return os.splice(source, target, size_bytes, offset_dst=offset)
-
-
-@frozen(kw_only=True)
-class Reasons:
-    """What the next boot is told.
-
-    Attributes:
-        stack: the content of ``reboot-stack``; None leaves the file as it is.
-        line: the content of ``reboot-reason``, without its newline.
-        crash_time_s: the modification time of ``boot-reason``, which EVE takes for the last reboot's time.
-    """
-
-    stack: bytes | None
-    line: str
-    crash_time_s: int | None
-
-
-BOOT_REASON: Final = b"BootReasonKernel\n"
-
-# EVE's reader returns an empty string for a longer reboot-reason (pkg/pillar, agentlog).
-REASON_BYTES: Final = 16384
-STACK_BYTES: Final = 524288
-
-
-def commit_reasons(folder: Folder, reasons: Reasons) -> None:
-    """Write the reason files, stack first and reboot-reason last.
-
-    EVE acts on a reboot-reason that is not empty: where it is present, the others are there too. One of
-    an earlier panic is removed before anything else, so that it never stands beside a newer stack.
-
-    Raises:
-        OSError: as the file system says.
-    """
-    line = reasons.line.encode()[: REASON_BYTES - 1] + b"\n"
-    if reasons.stack is not None:
-        folder.remove("reboot-reason")
-        folder.sync()
-        folder.write("reboot-stack", reasons.stack, mode=0o644)
-        folder.write("boot-reason", BOOT_REASON, mode=0o644, mtime_s=reasons.crash_time_s)
-    folder.write("reboot-reason", line, mode=0o644)
 
 
 def _folder_trouble(error: OSError) -> str:

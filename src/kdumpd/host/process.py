@@ -11,7 +11,7 @@ import os
 import re
 import resource
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, Protocol
@@ -143,7 +143,12 @@ async def program_with_pipe(spawn: Spawn, argv: Sequence[str]) -> AsyncIterator[
 
 
 async def run(
-    spawn: Spawn, argv: Sequence[str], *, stdout: int | None = None, pass_fds: Sequence[int] = ()
+    spawn: Spawn,
+    argv: Sequence[str],
+    *,
+    stdout: int | None = None,
+    pass_fds: Sequence[int] = (),
+    heard: Callable[[bytes], None] = lambda _messages: None,
 ) -> "Finished":
     """Run a program to its end; the caller bounds it.
 
@@ -152,6 +157,7 @@ async def run(
         argv: the program and its arguments.
         stdout: where its standard output goes; without it the last part is in ``messages``.
         pass_fds: what else it gets, with the same numbers.
+        heard: called with the last of its messages whenever there are more.
 
     Raises:
         DumpError: it cannot be started.
@@ -164,6 +170,7 @@ async def run(
             assert child.stderr is not None
             while chunk := await child.stderr.receive_some(CHUNK_BYTES):
                 tail.add(chunk)
+                heard(tail.data)
             code = await child.wait()
         tail.add(os.pread(output, TAIL_BYTES, max(0, os.fstat(output).st_size - TAIL_BYTES)))
         return Finished(code=code, messages=tail.data)

@@ -1,7 +1,7 @@
-"""Task 2 of a run: the log into memory at once; then, on storage that is ready, log, verdict and dump.
+"""Task 2 of a run: the log into memory at once; then, on ready storage, evidence in order of its worth.
 
-Cheap evidence comes first, and each step is durable before the next begins: a power cut in the middle
-of the dump leaves the log and reason files that tell the truth.
+Reason line, log and stack come first, and say at once what is true should the machine go down. Each step is
+durable before the next begins. What can fail or take long, such as room made for a dump, comes after them.
 """
 
 from collections.abc import Callable
@@ -10,26 +10,23 @@ from typing import Final
 import trio
 
 from kdumpd.config import Config
+from kdumpd.crashes.reasons import STACK_BYTES, Reasons
+from kdumpd.dmesg.lines import tail
 from kdumpd.dmesg.panic import find_panic
 from kdumpd.dump import makedumpfile, tools
-from kdumpd.dump.job import Dump
+from kdumpd.dump.job import DumpJob
+from kdumpd.dump.makedumpfile import PageReport
 from kdumpd.dump.tools import CrashLog, read_log
-from kdumpd.dump.verdict import NO_DUMP, Verdict
 from kdumpd.errors import DumpError, FormatError, KdumpError, StorageError
 from kdumpd.host.machine import Machine
-from kdumpd.host.watchdog import Lease
+from kdumpd.run.clock import Clock
 from kdumpd.run.crashfolder import CrashFolder
-from kdumpd.run.state import Evidence
-from kdumpd.storage.gate import Storage
+from kdumpd.run.state import RunState
 
-# What the reasons say while the dump is written: the truth, should the machine go down.
-_PROVISIONAL: Final = Verdict(state="none", why="the machine went down while the dump was written")
-
-# A few KiB of notes are read: milliseconds.
-_VMCOREINFO_S: Final = 5.0
-# The worst log that could be made, 4 MiB of it, takes 0.4 s.
-_PANIC_S: Final = 10.0
+# How often the progress of a dump is said.
 _PROGRESS_S: Final = 5.0
+
+_WENT_DOWN: Final = "the machine went down while the dump was written"
 
 
 class Collector:
@@ -38,14 +35,13 @@ class Collector:
     Args:
         config: the settings.
         machine: the machine to run on.
-        evidence: what is known; filled in here.
-        lease: renewed while work advances.
+        state: what is known; filled in here.
+        clock: gives each step its allowance.
         say: puts a line on the console.
-        why_cut: the words for what a cancel or a failure cut short.
+        cancel_reason: the words for what a cancel or a failure cut short.
 
     Attributes:
-        log_read: set when the log is in memory, or is known not to be had.
-        crashes: the crash folder, once storage is ready.
+        log_read: set when the log is in memory, or reading it failed.
     """
 
     def __init__(
@@ -53,62 +49,75 @@ class Collector:
         config: Config,
         *,
         machine: Machine,
-        evidence: Evidence,
-        lease: Lease,
+        state: RunState,
+        clock: Clock,
         say: Callable[[str], None],
-        why_cut: Callable[[], str],
+        cancel_reason: Callable[[], str],
     ) -> None:
         self.log_read = trio.Event()
-        self.crashes: CrashFolder | None = None
         self._config = config
         self._machine = machine
-        self._evidence = evidence
-        self._lease = lease
+        self._state = state
+        self._clock = clock
         self._say = say
-        self._why_cut = why_cut
+        self._cancel_reason = cancel_reason
         self._capabilities: makedumpfile.Capabilities | None = None
-        self._survey: makedumpfile.PageReport | None = None
-        self._log_was_put = False
+        self._report: PageReport | None = None
+        self._arrived = False
 
     def warn(self, text: str) -> None:
         """Note a warning and say it."""
-        self._evidence.warn(text)
+        self._state.warn(text)
         self._say(text)
+
+    # Without storage.
 
     async def read_crash(self) -> None:
         """Take VMCOREINFO and the log out of the vmcore; no storage is needed."""
+        stall_s = self._config.dump.stall_s
         try:
-            with self._evidence.phase("log"):
+            with self._state.phase("log"):
                 await self._read_vmcoreinfo()
-                self._evidence.log = await read_log(
+                self._clock.allow(2 * stall_s)  # there are two programs that can read it
+                self._state.log = await read_log(
                     self._machine,
                     program=self._config.dump.makedumpfile,
                     vmcore=self._config.vmcore.path,
+                    within_s=stall_s,
                 )
-            for warning in self._evidence.log.warnings:
+            for warning in self._state.log.warnings:
                 self.warn(warning)
             await self._find_panic()
         except trio.Cancelled:
-            self._evidence.log = CrashLog(data=b"", tool=None, warnings=(self._why_cut(),))
+            if not self._state.log.data:
+                self._state.log = CrashLog(data=b"", tool=None, warnings=(self._cancel_reason(),))
             raise
         finally:
             self.log_read.set()
 
     async def _find_panic(self) -> None:
-        """Look for the panic in a thread, between whose steps others have turns. A cancel waits for it."""
-        with trio.move_on_after(_PANIC_S, shield=True) as bound:
-            self._evidence.panic = await self._machine.compute(find_panic, self._evidence.log.data)
+        """Look for the panic in a thread, between whose steps others have turns. A cancel waits for it.
+
+        Whatever is in a log, the analysis costs itself and nothing else.
+        """
+        grace_s = self._config.budget.grace_s
+        self._clock.allow(grace_s)
+        try:
+            with trio.move_on_after(grace_s, shield=True) as bound:
+                self._state.panic = await self._machine.compute(find_panic, self._state.log.data)
+        except Exception as error:
+            self.warn(f"looking for the panic in the log failed: {type(error).__name__}: {error}")
         if bound.cancelled_caught:
-            self.warn(f"looking for the panic in the log took longer than {_PANIC_S:g} s")
+            self.warn(f"looking for the panic in the log took longer than {grace_s:g} s")
 
     async def _read_vmcoreinfo(self) -> None:
         path = self._config.vmcore.path
         try:
-            with trio.fail_after(_VMCOREINFO_S):
-                self._evidence.info = await self._machine.compute(self._machine.vmcoreinfo, path)
+            with self._clock.step(self._config.dump.stall_s) as bound:
+                self._state.info = await self._machine.compute(self._machine.vmcoreinfo, path)
         except FormatError as error:
             self.warn(str(error))
-        except trio.TooSlowError:
+        if bound.cancelled_caught:
             self.warn(f"{path}: reading it hangs")
 
     async def prepare(self) -> None:
@@ -117,126 +126,158 @@ class Collector:
             return
         try:
             await self._probe()
-            self._survey = await tools.survey(self._machine, self._config.dump, self._config.vmcore.path)
+            self._report = await tools.survey(
+                self._machine, self._config.dump, self._config.vmcore.path, advance=self._advance
+            )
         except DumpError as error:
             self.warn(str(error))
 
+    def _advance(self) -> None:
+        self._clock.allow(self._config.dump.stall_s)
+
     async def _probe(self) -> makedumpfile.Capabilities:
         if self._capabilities is None:
-            self._capabilities = await tools.probe(self._machine, self._config.dump.makedumpfile)
-            self._evidence.tools["makedumpfile"] = self._capabilities.version
+            settings = self._config.dump
+            self._advance()
+            self._capabilities = await tools.probe(
+                self._machine, settings.makedumpfile, within_s=settings.stall_s
+            )
+            self._state.tools["makedumpfile"] = self._capabilities.version
         return self._capabilities
 
-    async def save(self, storage: Storage) -> None:
-        """Put everything on storage: the log, a provisional verdict, the dump."""
-        crashes = self.crashes = CrashFolder(storage, self._config, self._machine)
-        why_no_dump = await self._put_log(crashes, dump_follows=self._evidence.dump_wanted)
-        self._evidence.dump = Verdict(state="none", why=why_no_dump) if why_no_dump else _PROVISIONAL
-        await self._commit(crashes)
-        if why_no_dump is None and self._evidence.dump_wanted:
-            await self._take_dump(crashes)
+    # On storage.
 
-    async def _put_log(self, crashes: CrashFolder, *, dump_follows: bool) -> str | None:
-        """Open the crash folder and put the log there; returns why there can be no dump, or None."""
-        why_no_dump = await self._open(crashes, dump_follows=dump_follows)
-        await self._save_log(crashes)
-        self._log_was_put = True
+    async def save(self, folder: CrashFolder) -> None:
+        """Put everything on storage: log, reasons and verdict; then make room; then the dump."""
+        self._state.why_no_dump = _WENT_DOWN if self._state.dump_wanted else None
+        why_no_dump = await self._put_evidence(folder)
+        dump_follows = self._state.dump_wanted and why_no_dump is None
+        await self._prune(folder, dump_follows=dump_follows)
+        if why_no_dump is not None:
+            self._state.why_no_dump = why_no_dump
+        elif dump_follows:
+            await self._make_dump(folder)
+
+    async def _put_evidence(self, folder: CrashFolder) -> str | None:
+        """Open the crash folder and put log and reasons there; returns why there can be no dump, or None."""
+        why_no_dump = await self._arrive(folder)
+        if why_no_dump is not None:
+            self._state.why_no_dump = why_no_dump
+        await self._save_log(folder)
+        await self._commit(folder)
         return why_no_dump
 
-    async def _open(self, crashes: CrashFolder, *, dump_follows: bool) -> str | None:
-        """Open the crash folder; returns why there can be no dump, or None."""
-        evidence = self._evidence
-        with evidence.phase("room"):
+    async def _arrive(self, folder: CrashFolder) -> str | None:
+        state = self._state
+        with state.phase("arrival"):
             try:
-                arrived = await crashes.open(evidence, dump_follows=dump_follows)
+                arrival = await folder.open(state)
             except StorageError as error:
                 self.warn(str(error))
                 return str(error)
-        evidence.stamp = arrived.stamp
-        for warning in arrived.warnings:
+        self._arrived = True
+        state.stamp, state.sequence, state.lived_s = arrival.stamp, arrival.sequence, arrival.lived_s
+        for warning in arrival.warnings:
             self.warn(warning)
-        if arrived.left_over:
-            self.warn(f"an earlier run was cut off; removed {', '.join(arrived.left_over)}")
-        return arrived.crash_loop
+        return arrival.crash_loop
 
-    async def _save_log(self, crashes: CrashFolder) -> None:
-        evidence, name = self._evidence, f"dmesg-{self._evidence.stamp}.log"
-        if not evidence.log.data or crashes.folder is None:
+    async def _save_log(self, folder: CrashFolder) -> None:
+        state, name = self._state, f"dmesg-{self._state.stamp}.log"
+        if not state.log.data or folder.folder is None:
             return
-        with evidence.phase("log file"):
+        with state.phase("log file"):
             try:
-                await crashes.write(name, evidence.log.data)
-                evidence.log_name = name
+                await folder.write(name, state.log.data)
+                state.log_name = name
             except StorageError as error:
                 self.warn(f"the log was not saved: {error}")
 
-    async def _commit(self, crashes: CrashFolder) -> None:
-        with self._evidence.phase("reasons"):
-            self._evidence.reasons_written = False
+    async def _commit(self, folder: CrashFolder) -> None:
+        state = self._state
+        with state.phase("reasons"):
+            state.reasons_written = False
+            reasons = Reasons(
+                stack=tail(state.log.data, STACK_BYTES),
+                line=state.reason(),
+                crash_time_s=state.info.crash_time_s,
+            )
             try:
-                await crashes.commit(self._evidence)
-                self._evidence.reasons_written = True
+                warning = await folder.commit(reasons)
+                state.reasons_written = True
+                if warning is not None:
+                    self.warn(warning)
             except StorageError as error:
                 self.warn(f"the reasons were not written: {error}")
 
-    async def _take_dump(self, crashes: CrashFolder) -> None:
-        try:
-            taking = await self._begin(crashes)
-        except KdumpError as error:
-            self._evidence.dump = Verdict(state="none", why=str(error))
-            return
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._report_progress, taking)
-                with self._evidence.phase("dump"):
-                    await taking.take()
-                nursery.cancel_scope.cancel()
-        finally:
-            self._evidence.dump = taking.verdict
+    async def _prune(self, folder: CrashFolder, *, dump_follows: bool) -> None:
+        with self._state.phase("room"):
+            try:
+                for warning in await folder.prune(dump_follows=dump_follows):
+                    self.warn(warning)
+            except StorageError as error:
+                self.warn(f"no room was made: {error}")
 
-    async def _begin(self, crashes: CrashFolder) -> Dump:
-        assert crashes.folder is not None
+    async def _make_dump(self, folder: CrashFolder) -> None:
+        try:
+            job = self._state.job = await self._begin(folder)
+        except KdumpError as error:
+            self._state.why_no_dump = str(error)
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._report_progress, job)
+            with self._state.phase("dump"):
+                await job.run()
+            nursery.cancel_scope.cancel()
+
+    async def _begin(self, folder: CrashFolder) -> DumpJob:
+        assert folder.folder is not None
         settings = self._config.dump
-        limit = await crashes.limit()
+        limit = await folder.limit()
         compression, warning = makedumpfile.choose_compression(settings.compression, await self._probe())
         if warning:
             self.warn(warning)
-        return Dump(
-            folder=crashes.folder,
-            name=self._evidence.dump_name,
+        return DumpJob(
+            folder=folder.folder,
+            name=self._state.dump_name,
             settings=settings,
             machine=self._machine,
             vmcore=self._config.vmcore.path,
             compression=compression,
             limit=limit,
-            survey=self._survey,
-            advance=lambda: self._lease.renew(settings.stall_s),
-            interrupted=self._why_cut,
-            seal_s=self._config.budget.grace_s / 2,
+            report=self._report,
+            advance=self._advance,
+            cancel_reason=self._cancel_reason,
+            seal_s=self._clock.seal_s,
         )
 
-    async def _report_progress(self, taking: Dump) -> None:
+    async def _report_progress(self, job: DumpJob) -> None:
         while True:
             await trio.sleep(_PROGRESS_S)
-            self._say(taking.progress().line())
+            self._say(job.progress().line())
 
-    async def settle(self, storage: Storage | None) -> None:
-        """Commit the final verdict and the record; what a cancel kept from being put down comes first."""
-        if self._evidence.dump in (NO_DUMP, _PROVISIONAL):
-            self._evidence.dump = Verdict(state="none", why=self._why_cut())
-        if self.crashes is None and storage is not None:
-            self.crashes = CrashFolder(storage, self._config, self._machine)
-        if self.crashes is None:
-            return
-        if not self._log_was_put:
-            await self._put_log(self.crashes, dump_follows=False)
-        await self._commit(self.crashes)
-        await self._write_record(self.crashes)
+    # At the end.
 
-    async def _write_record(self, crashes: CrashFolder) -> None:
-        if crashes.folder is None:
+    async def settle(self, folder: CrashFolder) -> None:
+        """Commit the final verdict and the record; first what a cancel or a pause kept from being put."""
+        folder.be_patient_again()
+        state = self._state
+        if state.job is None and state.dump_wanted and state.why_no_dump in (None, _WENT_DOWN):
+            state.why_no_dump = self._cancel_reason()
+        if not self._arrived:
+            await self._arrive(folder)
+        if state.log_name is None:
+            await self._save_log(folder)
+        for name in folder.evicted:
+            self.warn(f"there was no room: {name} was removed")
+        if state.job is not None and state.job.time_spent:
+            state.budgets_spent.append("dump.time_s")
+        await self._commit(folder)
+        await self._write_record(folder)
+
+    async def _write_record(self, folder: CrashFolder) -> None:
+        if folder.folder is None:
             return
         try:
-            await crashes.write(f"crash-{self._evidence.stamp}.json", self._evidence.record().to_json())
+            await folder.write(f"crash-{self._state.stamp}.json", self._state.record().to_json())
         except StorageError as error:
             self.warn(f"the crash record was not written: {error}")

@@ -1,9 +1,11 @@
-"""The crash folder on storage that is ready: room is made, evidence put down, the reasons committed.
+"""The crash folder on ready storage: evidence put down in order of its worth, then room made for more.
 
-Every call is one bounded turn in a thread. A turn that does not come back means that the disk hangs;
-nothing more is tried on it then, since each try would cost its whole wait again.
+Every call is one bounded call in a thread. What holds up one of them holds up the others, so they share their
+patience: a disk that pauses is waited for as long as ``dump.stall_s``, once; after that nothing is tried on
+it until it is back. Where the volume is full, the oldest artefact of an earlier crash goes, one at a time.
 """
 
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from typing import Final, TypeVar
@@ -12,47 +14,40 @@ import trio
 from attrs import frozen
 
 from kdumpd.config import Config
-from kdumpd.crashes.artefacts import find_artefacts, free_stamp, surplus
-from kdumpd.dmesg.lines import tail
-from kdumpd.dump.job import Limit
-from kdumpd.errors import StorageError, trouble
-from kdumpd.host.folder import STACK_BYTES, Folder, Reasons, Space, commit_reasons
+from kdumpd.crashes.artefacts import expired, find_artefacts, free_stamp
+from kdumpd.crashes.reasons import FULL, REASONS_BYTES, STACK_BYTES, Reasons, commit_reasons
+from kdumpd.crashes.record import MAX_RECORD_BYTES, CrashRecord, parse_record
+from kdumpd.dump.stream import Limit
+from kdumpd.errors import FormatError, StorageError, trouble
+from kdumpd.host.folder import Folder, Space
 from kdumpd.host.machine import Machine
 from kdumpd.host.threads import Worker
-from kdumpd.run.state import Evidence
+from kdumpd.run.clock import Clock
+from kdumpd.run.state import RunState
 from kdumpd.storage.gate import Storage
 from kdumpd.storage.volume import LEAST_DUMP_BYTES, floor_bytes
 
 T = TypeVar("T")
 
-# A turn that writes small files and takes longer than this, or than the grace, means that the disk hangs.
-_TURN_S: Final = 30.0
-
 # Held while the dump is written, for the files that come after it: reason line and record.
 _RESERVE_BYTES: Final = 256 << 10
 
-# The reason files without the log in them.
-_REASONS_BYTES: Final = 32 << 10
-
-# Before this the clock was never set, and times say nothing about a crash loop: 2001-09-09.
-_CLOCK_SET_S: Final = 10**9
-
 
 @frozen(kw_only=True)
-class Arrived:
-    """What was found and done when the crash folder was opened.
+class Arrival:
+    """What was found when the crash folder was opened.
 
     Attributes:
         stamp: the time part of this crash's names.
-        removed: artefacts that went, to make room.
-        left_over: what an interrupted run had left, which went too.
+        sequence: its number on this volume.
+        lived_s: the uptimes of all crashes up to this one, together.
         crash_loop: why this crash gets no dump: there were several just now; None: it may have one.
         warnings: what was wrong and ended nothing.
     """
 
     stamp: str
-    removed: tuple[str, ...]
-    left_over: tuple[str, ...]
+    sequence: int
+    lived_s: float | None
     crash_loop: str | None
     warnings: tuple[str, ...]
 
@@ -63,36 +58,37 @@ class CrashFolder:
     Args:
         storage: storage that is ready.
         config: names, limits and budgets.
-        machine: where blocking turns run.
+        machine: where blocking calls run.
+        clock: gives each call its allowance.
 
     Attributes:
-        folder: the crash folder itself; None when something else is in its place.
+        folder: the crash folder itself; None when something else is in its path.
+        evicted: artefacts that went because there was no room.
     """
 
-    def __init__(self, storage: Storage, config: Config, machine: Machine) -> None:
+    def __init__(self, storage: Storage, config: Config, machine: Machine, clock: Clock) -> None:
         self.folder: Folder | None = None
+        self.evicted: list[str] = []
         self._storage = storage
         self._reasons = storage.folder
         self._config = config
         self._machine = machine
+        self._clock = clock
         self._worker = Worker(machine.on_disk)
-        self._arrived: Arrived | None = None
-        self._hangs = False
+        self._arrival: Arrival | None = None
+        self._sequences: dict[str, int] = {}
+        self._put: set[str] = set()
+        self._patience_until = float("-inf")
         self._stack_written = False
-        self._turn_s = min(_TURN_S, config.budget.grace_s)
 
-    async def open(self, evidence: Evidence, *, dump_follows: bool) -> Arrived:
-        """Open the folder, clear what an interrupted run left, and make room for this crash; only once.
-
-        Args:
-            evidence: what will be put down.
-            dump_follows: whether a dump will be, too, unless there is a crash loop.
+    async def open(self, state: RunState) -> Arrival:
+        """Open the folder, and find this crash's names and number; only once.
 
         Raises:
-            StorageError: it cannot be opened or cleared.
+            StorageError: it cannot be opened.
         """
-        log_bytes = len(evidence.log.data)
-        return await self._turn(self._open, evidence.crash_time_s, log_bytes, dump_follows)
+        log_bytes = len(state.log.data)
+        return await self._call(self._open, state.crash_time_s, state.uptime_s, log_bytes)
 
     async def write(self, name: str, data: bytes) -> None:
         """Put one file down, durably.
@@ -102,21 +98,41 @@ class CrashFolder:
         """
         if self.folder is None:
             raise StorageError("there is no crash folder")
-        await self._turn(partial(self.folder.write, name, data, mode=0o600))
+        await self._call(self._write, self.folder, name, data)
 
-    async def commit(self, evidence: Evidence) -> None:
+    def has_put(self, name: str) -> bool:
+        """True when a file was put down, be it by a call that nobody waited for any more."""
+        return name in self._put
+
+    async def commit(self, reasons: Reasons) -> str | None:
         """Write the reason files as of now, with the room that is held for them; the stack only once.
+
+        Returns:
+            What was wrong with them and ended nothing.
 
         Raises:
             StorageError: they cannot be written.
         """
-        stack = None if self._stack_written else tail(evidence.log.data, STACK_BYTES)
-        reasons = Reasons(stack=stack, line=evidence.reason(), crash_time_s=evidence.info.crash_time_s)
-        await self._turn(self._commit, reasons)
-        self._stack_written = True
+        return await self._call(self._commit, reasons)
+
+    async def prune(self, *, dump_follows: bool) -> tuple[str, ...]:
+        """Remove what an interrupted run left, and the artefacts that expire with this crash.
+
+        Best effort, one at a time: one that cannot be removed is a warning.
+
+        Returns:
+            The warnings.
+        """
+        if self.folder is None:
+            return ()
+        return await self._call(self._prune, self.folder, dump_follows)
+
+    def be_patient_again(self) -> None:
+        """Wait once more for a disk that did not answer: the run is about to end."""
+        self._patience_until = float("-inf")
 
     def close(self) -> None:
-        """Let go of the file system, so that it can be unmounted; where a turn hangs, when it comes back."""
+        """Let go of the file system, so that it can be unmounted; where a call hangs, when it comes back."""
         for folder in {self.folder, self._reasons, self._storage.folder} - {None}:
             assert folder is not None
             self._worker.afterwards(folder.close)
@@ -127,7 +143,7 @@ class CrashFolder:
         Raises:
             StorageError: there is no room for a dump at all.
         """
-        space = await self._turn(self._hold_room)
+        space = await self._call(self._hold_room)
         floor = floor_bytes(self._config.storage, space)
         room = space.free_bytes - floor
         if room < LEAST_DUMP_BYTES:
@@ -140,74 +156,150 @@ class CrashFolder:
             return Limit(size_bytes=size_bytes, why=f"size budget of {size_bytes} bytes ran out")
         return Limit(size_bytes=room, why=f"space ran out: {floor >> 20} MiB must stay free")
 
-    def _commit(self, reasons: Reasons) -> None:
-        self._storage.folder.release()
-        commit_reasons(self._reasons, reasons)
+    # In the thread.
+
+    def _open(self, crash_time_s: int, uptime_s: float | None, log_bytes: int) -> Arrival:
+        if self._arrival is None:
+            warnings = self._open_reasons()
+            folder = self._storage.folder.subfolder(self._config.dump.directory)
+            try:
+                self._arrival = self._arrive(folder, crash_time_s, uptime_s, warnings)
+                # The log file comes first, and it must not take the reasons' room: they have the log in them.
+                self._storage.folder.reserve(min(log_bytes, STACK_BYTES) + REASONS_BYTES)
+            except OSError:
+                folder.close()
+                raise
+            self.folder = folder
+        return self._arrival
+
+    def _arrive(
+        self, folder: Folder, crash_time_s: int, uptime_s: float | None, warnings: tuple[str, ...]
+    ) -> Arrival:
+        names = [entry.name for entry in folder.entries()]
+        records = self._read_records(folder, names)
+        last = max(records, key=lambda record: record.sequence or 0, default=None)
+        lived_s = None if uptime_s is None else uptime_s + ((last.lived_s if last else None) or 0.0)
+        return Arrival(
+            stamp=free_stamp(crash_time_s, names),
+            sequence=((last.sequence if last else None) or 0) + 1,
+            lived_s=lived_s,
+            crash_loop=self._crash_loop(records, lived_s),
+            warnings=warnings,
+        )
+
+    def _read_records(self, folder: Folder, names: list[str]) -> list[CrashRecord]:
+        """The records that can be read; their sequence numbers are kept."""
+        records = []
+        for artefact in find_artefacts(names):
+            if artefact.kind == "record":
+                with contextlib.suppress(OSError, FormatError):
+                    record = parse_record(folder.read(artefact.name, limit=MAX_RECORD_BYTES + 1))
+                    records.append(record)
+                    if record.sequence is not None:
+                        self._sequences[artefact.stamp] = record.sequence
+        return records
+
+    def _open_reasons(self) -> tuple[str, ...]:
+        """Open the folder of the reason files; what is wrong with it must not cost the dump."""
+        if self._config.reasons_directory == self._config.storage.mountpoint:
+            return ()
+        try:
+            self._reasons = self._machine.open_folder(self._config.reasons_directory)
+        except StorageError as error:
+            return (f"{error}: the reasons go to {self._storage.folder.path}",)
+        return ()
+
+    def _crash_loop(self, records: list[CrashRecord], lived_s: float | None) -> str | None:
+        """Say that there were too many dumps lately for another one, or None; no clock on a wall is asked."""
+        loop = self._config.crash_loop
+        lives = [record.lived_s for record in records if record.dump.state != "none"]
+        recent = sum(
+            lived_s is not None and life is not None and 0 <= lived_s - life <= loop.window_s
+            for life in lives
+        )
+        if not 0 < loop.dumps <= recent:
+            return None
+        return f"crash loop: {recent} dumps within {loop.window_s:g} s"
+
+    def _write(self, folder: Folder, name: str, data: bytes) -> None:
+        self._with_room(folder, partial(folder.write, name, data, mode=0o600))
+        self._put.add(name)
+
+    def _commit(self, reasons: Reasons) -> str | None:
+        if self._stack_written:
+            reasons = Reasons(stack=None, line=reasons.line, crash_time_s=reasons.crash_time_s)
+        commit = partial(commit_reasons, self._reasons, reasons)
+        shorter = commit() if self.folder is None else self._with_room(self.folder, commit)
+        self._stack_written = True
+        if self._reasons is not self._storage.folder:
+            self._storage.folder.release()
+        if shorter is None:
+            return None
+        return f"no room for the whole log in reboot-stack: its last {shorter >> 10} KiB are there"
+
+    def _with_room(self, folder: Folder, call: Callable[[], T]) -> T:
+        """Make a call; where there is no room, remove the oldest artefact of another crash and try again."""
+        kept: set[str] = set()
+        while True:
+            try:
+                return call()
+            except OSError as error:
+                victim = self._oldest(folder, kept) if error.errno in FULL else None
+                if victim is None:
+                    raise
+            kept.add(victim)
+            with contextlib.suppress(OSError):
+                folder.remove(victim)
+                folder.sync()
+                self.evicted.append(victim)
+
+    def _oldest(self, folder: Folder, kept: set[str]) -> str | None:
+        """What goes first: left-overs of an interrupted run, then the oldest artefact of another crash."""
+        names = [entry.name for entry in folder.entries()]
+        left_over = [name for name in folder.temporaries() if name not in kept]
+        stamp = self._arrival.stamp if self._arrival else ""
+        old = [
+            artefact.name
+            for artefact in find_artefacts(names, sequences=self._sequences)
+            if artefact.stamp != stamp and artefact.name not in kept
+        ]
+        return next(iter([*left_over, *old]), None)
+
+    def _prune(self, folder: Folder, dump_follows: bool) -> tuple[str, ...]:
+        left_over = (*self._reasons.temporaries(), *folder.temporaries())
+        own = f"{self._arrival.stamp if self._arrival else ''}."
+        gone = self._reasons.clear_temporaries() + folder.clear_temporaries()
+        names = [entry.name for entry in folder.entries()]
+        keep = self._config.retention
+        # This crash's log is there already; its dump is still to come.
+        surplus = expired(names, dumps=keep.dumps - dump_follows, logs=keep.logs, sequences=self._sequences)
+        stayed = [name for name in left_over if name not in gone]
+        for name in surplus:
+            if own in name:
+                continue
+            try:
+                folder.remove(name)
+            except OSError as error:
+                stayed.append(f"{name} ({trouble(error)})")
+        folder.sync()
+        warnings = [f"an earlier run was cut off; removed {', '.join(gone)}"] if gone else []
+        return (*warnings, *(f"it cannot be removed: {name}" for name in stayed))
 
     def _hold_room(self) -> Space:
         self._storage.folder.reserve(_RESERVE_BYTES)
         return self._storage.folder.space()
 
-    def _open(self, crash_time_s: int, log_bytes: int, dump_follows: bool) -> Arrived:
-        if self._arrived is None:
-            folder = self._storage.folder.subfolder(self._config.dump.directory)
-            try:
-                self._arrived = self._make_room(folder, crash_time_s, log=log_bytes > 0, dump=dump_follows)
-                # The log file comes first, and it must not take the reasons' room: they have the log in them.
-                self._storage.folder.reserve(min(log_bytes, STACK_BYTES) + _REASONS_BYTES)
-            except OSError:
-                folder.close()
-                raise
-            self.folder = folder
-        return self._arrived
+    # The patience.
 
-    def _make_room(self, folder: Folder, crash_time_s: int, *, log: bool, dump: bool) -> Arrived:
-        """Clear left-overs, and remove the oldest dump and log where one more of its kind is to come."""
-        warnings = self._open_reasons()
-        left_over = self._reasons.clear_temporaries() + folder.clear_temporaries()
-        names = [entry.name for entry in folder.entries()]
-        crash_loop = self._crash_loop(names, crash_time_s) if dump else None
-        new_dumps, new_logs = int(dump and crash_loop is None), int(log)
-        keep = self._config.retention
-        removed = surplus(names, dumps=keep.dumps - new_dumps, logs=keep.logs - new_logs)
-        for name in removed:
-            folder.remove(name)
-        folder.sync()
-        return Arrived(
-            stamp=free_stamp(crash_time_s, names),
-            removed=tuple(removed),
-            left_over=left_over,
-            crash_loop=crash_loop,
-            warnings=warnings,
-        )
-
-    def _open_reasons(self) -> tuple[str, ...]:
-        """Open the folder of the reason files; what is wrong with it must not cost the dump."""
-        if not self._config.reasons.directory:
-            return ()
+    async def _call(self, call: Callable[..., T], *args: object) -> T:
+        stall_s = self._config.dump.stall_s
+        if not self._worker.busy or self._patience_until == float("-inf"):
+            self._patience_until = trio.current_time() + stall_s
+        self._clock.allow(self._patience_until - trio.current_time())
+        mountpoint = self._config.storage.mountpoint
         try:
-            self._reasons = self._machine.open_folder(self._config.reasons.directory)
-        except StorageError as error:
-            return (f"{error}: the reasons go to {self._storage.folder.path}",)
-        return ()
-
-    def _crash_loop(self, names: list[str], crash_time_s: int) -> str | None:
-        """Say that there were too many dumps lately for another one, or None."""
-        loop = self._config.crash_loop
-        times_s = [artefact.order[0] for artefact in find_artefacts(names) if artefact.kind == "dump"]
-        recent = sum(crash_time_s - loop.window_s <= time_s <= crash_time_s for time_s in times_s)
-        if crash_time_s < _CLOCK_SET_S or not 0 < loop.dumps <= recent:
-            return None
-        return f"crash loop: {recent} dumps within {loop.window_s:g} s"
-
-    async def _turn(self, call: Callable[..., T], *args: object) -> T:
-        if self._hangs:
-            raise StorageError(f"{self._config.storage.mountpoint} hangs")
-        try:
-            with trio.fail_after(self._turn_s):
+            with trio.move_on_at(self._patience_until):
                 return await self._worker.run(call, *args)
-        except trio.TooSlowError as error:
-            self._hangs = True
-            raise StorageError(f"{self._config.storage.mountpoint} hangs") from error
         except OSError as error:
-            raise StorageError(f"{self._config.storage.mountpoint}: {trouble(error)}") from error
+            raise StorageError(f"{mountpoint}: {trouble(error)}") from error
+        raise StorageError(f"{mountpoint} hangs")

@@ -1,16 +1,13 @@
 """The end of a run: what it came to, and the last step, which normally restarts the machine."""
 
 from collections.abc import Awaitable, Callable
-from typing import Final
 
 import trio
-from attrs import frozen
+from attrs import field, frozen
 
 from kdumpd.config import Config
 from kdumpd.crashes.record import CrashRecord
 from kdumpd.host.machine import Machine
-
-_SYNC_S: Final = 30.0
 
 
 @frozen(kw_only=True)
@@ -28,8 +25,12 @@ class Outcome:
     complete: bool
 
 
+async def _nothing() -> None:  # noqa: ASYNC124 stands for a drain
+    """There is no console to drain."""
+
+
 @frozen(kw_only=True)
-class Ending:
+class FinishContext:
     """What the last step gets.
 
     Attributes:
@@ -37,8 +38,11 @@ class Ending:
         config: the settings of the run.
         machine: the machine to act on.
         say: puts a line on the console.
-        extend: sets the deadline at which the machine restarts by itself to so many seconds from now;
-            None is never.
+        extend: sets the deadline at which the machine restarts by itself, and the last step ends, to so many
+            seconds from now; None is never.
+        left_s: how long it is to that deadline.
+        drain: waits, for a moment, until what was said is out.
+        restarting: called before a restart: the hardware watchdog goes on, should the restart fail.
     """
 
     outcome: Outcome
@@ -46,34 +50,42 @@ class Ending:
     machine: Machine
     say: Callable[[str], None]
     extend: Callable[[float | None], None]
+    left_s: Callable[[], float] = field(default=lambda: float("inf"))
+    drain: Callable[[], Awaitable[None]] = field(default=_nothing)
+    restarting: Callable[[], None] = field(default=lambda: None)
 
 
-Finish = Callable[[Ending], Awaitable[None]]
-"""The last step of a run: called with the ``Ending`` once the evidence is final on disk."""
+Finish = Callable[[FinishContext], Awaitable[None]]
+"""The last step of a run: called with the ``FinishContext`` once the evidence is final on disk."""
 
 
-async def restart_machine(ending: Ending) -> None:
-    """Sync, unmount, wait as ``kernel.panic`` says, and restart."""
-    machine, config = ending.machine, ending.config
-    await _leave_clean(ending)
+async def restart_machine(context: FinishContext) -> None:
+    """Sync, unmount, wait as ``kernel.panic`` says, and restart; also when the wait is cancelled."""
+    machine, config = context.machine, context.config
+    context.restarting()
+    await _leave_clean(context)
     timeout_s = machine.panic_timeout_s(config.reboot.panic_timeout)
-    ending.say(describe_restart(config, timeout_s))
+    context.say(describe_restart(config, timeout_s))
     if timeout_s == 0:
-        ending.extend(None)
+        context.extend(None)
         await trio.sleep_forever()
-    if timeout_s is not None and timeout_s > 0:
-        ending.extend(timeout_s + config.budget.grace_s)
-        await trio.sleep(timeout_s)
-    if trouble := machine.restart(config.reboot.method):
-        ending.say(f"the restart failed: {trouble}")
+    try:
+        if timeout_s is not None and timeout_s > 0:
+            context.extend(timeout_s + config.budget.grace_s)
+            await trio.sleep(timeout_s)
+        else:
+            await context.drain()
+    finally:
+        if trouble := machine.restart(config.reboot.method):
+            context.say(f"the restart failed: {trouble}")
 
 
-async def describe_only(ending: Ending) -> None:  # noqa: ASYNC124 a Finish is async
+async def describe_only(context: FinishContext) -> None:  # noqa: ASYNC124 a Finish is async
     """Say what ``restart_machine`` would do, and do none of it."""
-    mountpoint = ending.config.storage.mountpoint
-    timeout_s = ending.machine.panic_timeout_s(ending.config.reboot.panic_timeout)
-    ending.say(
-        f"without --no-reboot: sync, unmount {mountpoint}, {describe_restart(ending.config, timeout_s)}"
+    mountpoint = context.config.storage.mountpoint
+    timeout_s = context.machine.panic_timeout_s(context.config.reboot.panic_timeout)
+    context.say(
+        f"without --no-reboot: sync, unmount {mountpoint}, {describe_restart(context.config, timeout_s)}"
     )
 
 
@@ -87,13 +99,16 @@ def describe_restart(config: Config, timeout_s: int | None) -> str:
     return f"restart {'at once' if timeout_s < 0 else f'in {timeout_s} s'} by {method}"
 
 
-async def _leave_clean(ending: Ending) -> None:
+async def _leave_clean(context: FinishContext) -> None:
     """Leave the file systems clean, also when cancelled; the restart does not wait for a disk that hangs."""
-    mountpoint = ending.config.storage.mountpoint
-    with trio.move_on_after(_SYNC_S, shield=True) as bound:
-        trouble = await ending.machine.on_disk(ending.machine.make_clean, mountpoint)
+    mountpoint = context.config.storage.mountpoint
+    stall_s = context.config.dump.stall_s
+    # A quarter of the time that is left is the restart's, whatever the disk does.
+    within_s = min(stall_s, 3 / 4 * context.left_s())
+    with trio.move_on_after(within_s, shield=True) as bound:
+        trouble = await context.machine.on_disk(context.machine.make_clean, mountpoint)
         if trouble:
-            ending.say(f"{mountpoint} stays mounted: {trouble}")
-        await ending.machine.on_disk(ending.machine.sync)
+            context.say(f"{mountpoint} stays mounted: {trouble}")
+        await context.machine.on_disk(context.machine.sync)
     if bound.cancelled_caught:
-        ending.say(f"sync hangs: going on without it after {_SYNC_S:g} s")
+        context.say(f"sync hangs: going on without it after {within_s:.0f} s")

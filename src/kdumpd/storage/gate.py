@@ -12,7 +12,7 @@ import trio
 from attrs import frozen
 
 from kdumpd import config
-from kdumpd.errors import StorageError, trouble
+from kdumpd.errors import KdumpError, StorageError, innermost, trouble
 from kdumpd.host.folder import Folder, Space
 from kdumpd.host.linux import LinuxMachine
 from kdumpd.host.machine import Machine
@@ -23,9 +23,6 @@ from kdumpd.storage.changes import Ticks
 from kdumpd.storage.volume import find_fault
 
 RESCAN_S: Final = 5.0
-
-# A probe write that hangs longer counts as failed; its thread is left behind and no second one is made.
-_PROBE_S: Final = 20.0
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
@@ -100,6 +97,7 @@ class Gate:
         self.missing = "storage was not looked at yet"
         self.storage: Storage | None = None
         self._told: str | None = None
+        self._probing: Mount | None = None
         self._settings = settings
         self._machine = machine
         self._worker = Worker(machine.on_disk)
@@ -114,18 +112,31 @@ class Gate:
             await nursery.start(self._machine.watch_mounts, ticks.tick)
             source = await nursery.start(self._machine.watch_devices, ticks.tick)
             self._tell(f"waiting for {self._settings.mountpoint} (device events: {source})")
-            self.storage = await self._look_until_ready(ticks)
+            await self._look_until_ready(ticks, nursery)
             nursery.cancel_scope.cancel()
+        assert self.storage is not None
         return self.storage
 
-    async def _look_until_ready(self, ticks: Ticks) -> Storage:
+    async def _look_until_ready(self, ticks: Ticks, nursery: trio.Nursery) -> None:
         while True:
-            found = await self._look()
-            if isinstance(found, Storage):
-                return found
-            self._report(found.why)
-            with trio.move_on_after(self._rescan_s):
+            found = self._look()
+            if isinstance(found, Mount) and self._probing is None:
+                nursery.start_soon(self._probe_in_thread, found, ticks)
+            elif isinstance(found, NotReady):
+                self._report(found.why)
+            with trio.move_on_after(self._rescan_s) as rescan:
                 await ticks.wait()
+            if self.storage is not None and self.storage.mount == self._look():
+                return
+            self._drop_storage()
+            if rescan.cancelled_caught and self._probing is not None:
+                self._report(f"{self._settings.mountpoint} is mounted, and writing to it hangs")
+
+    def _drop_storage(self) -> None:
+        """Let go of storage that was proven and is another by now."""
+        if self.storage is not None:
+            self.storage.close()
+            self.storage = None
 
     def _report(self, why: str) -> None:
         self.missing = why
@@ -133,18 +144,24 @@ class Gate:
             self._told = why
             self._tell(why)
 
-    async def _look(self) -> Storage | NotReady:
+    def _look(self) -> Mount | NotReady:
         partition = self._machine.partition(self._settings.partlabel) if self._settings.partlabel else None
-        mount = judge(self._machine.mounts(), partition, self._settings)
-        if isinstance(mount, NotReady):
-            return mount
-        hangs = NotReady(why=f"{self._settings.mountpoint} is mounted, and writing to it hangs")
-        if self._worker.busy:
-            return hangs
-        self.missing = hangs.why  # should the wait end while the probe is out
-        with trio.move_on_after(_PROBE_S):
-            return await self._worker.run(self._probe, mount, undo=_let_go)
-        return hangs
+        return judge(self._machine.mounts(), partition, self._settings)
+
+    async def _probe_in_thread(self, mount: Mount, ticks: Ticks) -> None:
+        """Prove by writing that a mount is storage, however long that takes; tick if it is.
+
+        If it is not, the next event or the next re-scan is soon enough for another try.
+        """
+        self._probing = mount
+        self.missing = f"{self._settings.mountpoint} is mounted, and writing to it hangs"
+        found = await self._worker.run(self._probe, mount, undo=_let_go)
+        self._probing = None
+        if isinstance(found, Storage):
+            self.storage = found
+            ticks.tick()
+        else:
+            self._report(found.why)
 
     def _probe(self, mount: Mount) -> Storage | NotReady:
         try:
@@ -201,7 +218,9 @@ async def wait_for_storage(
     gate = Gate(settings or config.Storage(), machine=machine or LinuxMachine(), tell=tell)
     try:
         return await gate.wait()
-    except BaseException:
+    except BaseException as error:
         if gate.storage is not None:
             gate.storage.close()
+        if isinstance(error, BaseExceptionGroup) and isinstance(cause := innermost(error), KdumpError):
+            raise cause from error
         raise

@@ -25,7 +25,7 @@ class SimulatedConsole:
 
     def __init__(self) -> None:
         self.written: list[ConsoleLine] = []
-        self._blocked: set[str] = set()
+        self._blocked: dict[str, trio.Event] = {}
         self._errors: dict[str, int] = {}
 
     def lines(self, target: str = "/dev/console") -> list[str]:
@@ -33,12 +33,18 @@ class SimulatedConsole:
         return [line.text for line in self.written if line.target == target]
 
     def block(self, target: str = "/dev/console") -> None:
-        """Let every further write to a target wait for ever."""
-        self._blocked.add(target)
+        """Let every further write to a target wait until ``mend``."""
+        self._blocked[target] = trio.Event()
 
     def fail(self, target: str = "/dev/console", error: int = errno.ENOENT) -> None:
         """Let every further write to a target fail, by default as if it were not there."""
         self._errors[target] = error
+
+    def mend(self, target: str = "/dev/console") -> None:
+        """Let a target take lines again, those too that wait."""
+        self._errors.pop(target, None)
+        if target in self._blocked:
+            self._blocked.pop(target).set()
 
     async def write_line(self, target: str, line: str) -> None:
         """Record one line."""
@@ -46,5 +52,5 @@ class SimulatedConsole:
         if target in self._errors:
             raise OSError(self._errors[target], os.strerror(self._errors[target]))
         if target in self._blocked:
-            await trio.sleep_forever()
+            await self._blocked[target].wait()
         self.written.append(ConsoleLine(at_s=trio.current_time(), target=target, text=line))

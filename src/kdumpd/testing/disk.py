@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, TypeVar
 import trio
 from attrs import frozen
 
-from kdumpd.host.folder import Folder, Space
+from kdumpd.host.folder import Folder, NewFile, Space
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ _GIB: Final = 1 << 30
 
 
 class _HangingCall(Generic[T]):
-    """A call in a thread that hangs when it first touches the disk.
+    """A call in a thread that hangs where it touches the disk while that hangs.
 
     The thread is a real one, so that the call is as much on its way as one that hangs in the kernel. It
     runs alone: who wakes it waits until it is done, and virtual time has nothing to overtake.
@@ -41,7 +41,7 @@ class _HangingCall(Generic[T]):
 
     @classmethod
     def hang_here(cls) -> None:
-        """Hang until woken, if this is such a thread and the first touch."""
+        """Hang until woken, if this is such a thread."""
         call: _HangingCall[Any] | None = getattr(cls._here, "call", None)
         if call is not None:
             call._touched.set()
@@ -77,6 +77,7 @@ class SimulatedDisk:
         total_bytes: how large the volume is.
         foreign_bytes: how much of it something else takes; see ``fill``.
         slow_s: how long each call on it takes, in trio's time.
+        touches: how often calls have touched it so far.
     """
 
     def __init__(self, directory: Path, *, total_bytes: int = 64 * _GIB) -> None:
@@ -87,7 +88,9 @@ class SimulatedDisk:
         self._error: int | None = None
         self._error_after_bytes: float = 0
         self._freeze_after_bytes: float = float("inf")
+        self._freeze_after_touches: float = float("inf")
         self._frozen = False
+        self.touches = 0
         self._hanging: list[_HangingCall[Any]] = []
 
     @property
@@ -109,12 +112,20 @@ class SimulatedDisk:
         """Let every call fail with this errno: at once, or when so many bytes more of a dump are written."""
         self._error, self._error_after_bytes = error, after_bytes
 
-    def freeze(self, *, after_bytes: int | None = None) -> None:
-        """Let no call come back until ``thaw``: at once, or when so many bytes more of a dump are written."""
-        if after_bytes is None:
-            self._frozen = True
-        else:
+    def freeze(self, *, after_bytes: int | None = None, after_touches: int | None = None) -> None:
+        """Let no call come back until ``thaw``.
+
+        Args:
+            after_bytes: when so many bytes more of a dump are written; at once without it.
+            after_touches: when calls have touched the disk so many times more, which may be in the middle of
+            one.
+        """
+        if after_touches is not None:
+            self._freeze_after_touches = after_touches
+        elif after_bytes is not None:
             self._freeze_after_bytes = after_bytes
+        else:
+            self._frozen = True
 
     def thaw(self) -> None:
         """Let the calls come back that hang, those too that nobody waits for any more."""
@@ -126,7 +137,7 @@ class SimulatedDisk:
         """Make a call that can block on the disk, as in a thread that a cancel leaves behind."""
         # Cancelled here, the thread has not begun: the call is not made.
         await trio.lowlevel.checkpoint()
-        if self.frozen:
+        if self.frozen or self._freeze_after_touches < float("inf"):
             return await self._hang(call)
         if self.slow_s:
             await self._take_time(call)
@@ -150,7 +161,13 @@ class SimulatedDisk:
 
     def touch(self) -> None:
         """Hang, where the disk does."""
-        _HangingCall.hang_here()
+        self.touches += 1
+        self._freeze_after_touches -= 1
+        if self._freeze_after_touches < 0:
+            self._freeze_after_touches = float("inf")
+            self._frozen = True
+        if self._frozen:
+            _HangingCall.hang_here()
 
     def require(self, size_bytes: int = 0) -> None:
         """Raise the error of the disk, or the lack of room for so many bytes more; where it hangs, hang."""
@@ -197,23 +214,23 @@ class SimulatedFolder(Folder):
         self.disk.require()
         return Space(free_bytes=self.disk.free_bytes, total_bytes=self.disk.total_bytes)
 
-    def create(self, name: str, *, mode: int) -> int:
+    def create(self, name: str, *, mode: int) -> NewFile:
         """Open a new file, if the disk lets us."""
         self.disk.require()
-        fd = super().create(name, mode=mode)
+        file = super().create(name, mode=mode)
         self.note(f"create {self.path}/{name}")
-        return fd
+        return file
 
     def write(self, name: str, data: bytes, *, mode: int, mtime_s: int | None = None) -> None:
         """Write a whole file, if there is room for it."""
         self.disk.require(len(data))
         super().write(name, data, mode=mode, mtime_s=mtime_s)
 
-    def publish(self, fd: int, name: str) -> None:
+    def publish(self, file: NewFile) -> None:
         """Give a file its final name, if the disk lets us."""
         self.disk.require()
-        super().publish(fd, name)
-        self.note(f"publish {self.path}/{name}")
+        super().publish(file)
+        self.note(f"publish {self.path}/{file.name}")
 
     def remove(self, name: str) -> None:
         """Remove a file, if the disk lets us."""

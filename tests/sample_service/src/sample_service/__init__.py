@@ -42,7 +42,7 @@ async def collect(notify: Notify, *, machine: kdumpd.Machine | None = None) -> k
         watchdog=kdumpd.WatchdogSettings(device=""),
     )
 
-    async def finish(ending: kdumpd.Ending) -> None:
+    async def finish(ending: kdumpd.FinishContext) -> None:
         notify(ending.outcome.reason)
         await kdumpd.restart_machine(ending)
 

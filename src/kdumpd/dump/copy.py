@@ -1,0 +1,81 @@
+"""The flattened stream alone: from the pipe of a makedumpfile that somebody else runs to a file of theirs."""
+
+import os
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import trio
+
+from kdumpd.dump.flattened import Placer, Splice
+from kdumpd.host.linux import LinuxMachine
+from kdumpd.host.machine import Machine
+from kdumpd.host.threads import Worker
+
+# How long a cancel waits for the thread that writes to the target, before it leaves it behind.
+_BACK_S: Final = 3.0
+_CHUNK_BYTES: Final = 1 << 16
+
+
+class Seekable(Protocol):
+    """A binary file that can be written at any place."""
+
+    def seek(self, offset: int, /) -> object:
+        """Go to a place."""
+
+    def write(self, data: bytes, /) -> object:
+        """Write all of it there."""
+
+
+async def place_stream(
+    source: int,
+    target: int | Seekable,
+    *,
+    progress: Callable[[int], object] = lambda _placed_bytes: None,
+    machine: Machine | None = None,
+) -> int:
+    """Place a flattened stream (``makedumpfile -F``) in a file, which then is what makedumpfile would write.
+
+    The caller owns both ends, and the time: put it in a cancel scope. Cancelled, it waits up to 3 s for its
+    thread; on a disk that hangs longer that thread still has the target in hand.
+
+    Args:
+        source: the read end of a pipe; it is set to non-blocking.
+        target: where the dump goes: a descriptor, to which bytes are spliced, or a binary file to seek in.
+        progress: called with the bytes placed so far, after each turn of at most 8 MiB.
+        machine: where the thread runs; a simulated one in tests.
+
+    Returns:
+        The bytes that were placed.
+
+    Raises:
+        FormatError: the stream is damaged, or ended without its end record.
+        OSError: the target cannot be written.
+    """
+    os.set_blocking(source, False)
+    worker = Worker((machine or LinuxMachine()).on_disk)
+    if isinstance(target, int):
+        placer = Placer(source, target)
+    else:
+        placer = Placer(source, -1, splice=_copy_to(target))
+    try:
+        while not placer.ended:
+            await trio.lowlevel.wait_readable(source)
+            await worker.run(placer.turn)
+            progress(placer.placed_bytes)
+    finally:
+        placer.stopped = True
+        with trio.move_on_after(_BACK_S, shield=True):
+            await worker.idle()
+    return placer.placed_bytes
+
+
+def _copy_to(target: Seekable) -> Splice:
+    """The splice of a file that has no descriptor."""
+
+    def copy(source: int, _target: int, size_bytes: int, offset: int) -> int:
+        data = os.read(source, min(size_bytes, _CHUNK_BYTES))
+        target.seek(offset)
+        target.write(data)
+        return len(data)
+
+    return copy

@@ -17,7 +17,7 @@ from trio.testing import MockClock
 
 from kdumpd import config
 from kdumpd.dump import kdumpfile
-from kdumpd.dump.backfill import Gaps
+from kdumpd.dump.backfill import Backfill
 from kdumpd.dump.job import Dump, Limit
 from kdumpd.dump.salvage import salvage
 from kdumpd.dump.verdict import Verdict
@@ -194,16 +194,16 @@ async def test_a_slow_disk_is_given_no_more_to_do(
 
 
 @pytest.fixture
-def gaps(tmp_path: Path) -> Gaps:
+def backfill(tmp_path: Path) -> Backfill:
     """Those of a dump that was cut, with more to be added than is read at once."""
     file = tmp_path / "cut"
     file.write_bytes(makedump.kdump(KEPT)[: CUT.size_bytes])
     fd = os.open(file, os.O_RDWR)
-    return Gaps(fd, kdumpfile.check(fd), limit_bytes=None)
+    return Backfill(fd, kdumpfile.check(fd), limit_bytes=None)
 
 
 async def test_a_read_that_hangs_is_left_behind(
-    gaps: Gaps, tmp_path: Path, autojump_clock: MockClock
+    backfill: Backfill, tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     class Hanging(SimulatedMachine):
         hangs = False
@@ -221,7 +221,7 @@ async def test_a_read_that_hangs_is_left_behind(
     def hang() -> None:
         hanging.hangs = True
 
-    await salvage(gaps, str(vmcore), machine=hanging, disk=disk, advance=hang)
+    await salvage(backfill, str(vmcore), machine=hanging, disk=disk, advance=hang)
     assert trio.current_time() == pytest.approx(2, abs=0.01)
     assert not disk.busy
-    assert gaps.filled > 10
+    assert backfill.filled > 10

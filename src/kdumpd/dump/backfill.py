@@ -33,7 +33,7 @@ _ZLIB: Final = 0x01
 _EMPTY: Final = bytes(DESCRIPTOR.size)
 
 
-class Gaps:
+class Backfill:
     """The gaps of one dump. All of it blocks.
 
     Pages go to the end of the file. Where it may not get longer by so much they take the place of the last

@@ -15,7 +15,7 @@ from attrs import evolve, frozen
 
 from kdumpd import config
 from kdumpd.dump import kdumpfile, makedumpfile
-from kdumpd.dump.backfill import Gaps
+from kdumpd.dump.backfill import Backfill
 from kdumpd.dump.flattened import Placer
 from kdumpd.dump.makedumpfile import PageReport
 from kdumpd.dump.salvage import salvage
@@ -123,7 +123,7 @@ class Dump:
         self._given_up = False
         self._writable = True
         self._check: kdumpfile.Check | None = None
-        self._gaps: Gaps | None = None
+        self._backfill: Backfill | None = None
         self._surveyed = False
         self._tail = Tail()
         self._heard = trio.Event()
@@ -302,7 +302,7 @@ class Dump:
 
     async def _salvage(self, target: int, cut: str, report: PageReport | None) -> None:
         """Add the pages that an analyst needs first, once, if the dump is going to be kept."""
-        if not self._writable or self._gaps is not None:
+        if not self._writable or self._backfill is not None:
             return
         began = trio.current_time()
         within_s = min(_SALVAGE_S, _SALVAGE_PART * (trio.current_effective_deadline() - began))
@@ -312,9 +312,9 @@ class Dump:
             # Where a look at the file takes long, so does adding to it.
             if worth.state == "incomplete" and trio.current_time() - began < _SALVAGE_PART * within_s:
                 limit_bytes = self._limit.size_bytes if self._limit else None
-                gaps = self._gaps = Gaps(os.dup(target), check, limit_bytes=limit_bytes)
+                backfill = self._backfill = Backfill(os.dup(target), check, limit_bytes=limit_bytes)
                 await salvage(
-                    gaps,
+                    backfill,
                     self._vmcore,
                     machine=self._machine,
                     disk=self._worker,
@@ -323,7 +323,7 @@ class Dump:
 
     def _checked(self, target: int) -> kdumpfile.Check:
         """What the file holds; looked at again where something was added."""
-        if self._check is None or (self._gaps is not None and self._gaps.changed):
+        if self._check is None or (self._backfill is not None and self._backfill.changed):
             self._check = kdumpfile.check(target)
         return self._check
 
@@ -341,7 +341,7 @@ class Dump:
 
     def _judge(self, target: int, cut: str | None, report: PageReport | None) -> Verdict:
         try:
-            added = self._gaps.filled if self._gaps else 0
+            added = self._backfill.filled if self._backfill else 0
             return evolve(judge(self._checked(target), report, cut, self._settings), added_pages=added)
         except FormatError as error:
             return Verdict(state="none", why=cut or f"the dump is damaged: {error}", report=report)

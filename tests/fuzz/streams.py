@@ -28,7 +28,7 @@ def _heads(case: bytes) -> None:
         assert record.is_end or 0 <= record.offset < record.offset + record.size_bytes <= 1 << 44
 
 
-def _placer(case: bytes) -> None:
+def _writer(case: bytes) -> None:
     """Place a stream that comes in two pieces; the case chooses the limit and whether the header is true."""
     cursor = Cursor(case)
     choice, limit, cut = cursor.number(), cursor.number(2), cursor.number(2)
@@ -36,23 +36,23 @@ def _placer(case: bytes) -> None:
     limit_bytes = limit if choice & 2 else None
     file = fill("placed", b"")
     with _pipe() as (source, sink), refusal(FormatError):
-        placer = flattened.Placer(source, file, limit_bytes=limit_bytes)
+        writer = flattened.FlattenedWriter(source, file, limit_bytes=limit_bytes)
         os.write(sink, stream[:cut])
-        _turn(placer, file, limit_bytes)
+        _step(writer, file, limit_bytes)
         if stream[cut:]:
             os.write(sink, stream[cut:])
-            _turn(placer, file, limit_bytes)
+            _step(writer, file, limit_bytes)
         expected = _expected(stream, limit_bytes)
-        assert placer.placed_bytes == sum(len(data) for _, data in expected)
+        assert writer.written_bytes == sum(len(data) for _, data in expected)
         assert _holds(file, expected)
 
 
-def _turn(placer: flattened.Placer, file: int, limit_bytes: int | None) -> None:
+def _step(writer: flattened.FlattenedWriter, file: int, limit_bytes: int | None) -> None:
     try:
-        placer.turn()
+        writer.step()
     finally:
         size_bytes = os.fstat(file).st_size
-        assert size_bytes == placer.end_bytes <= flattened.MAX_FILE_BYTES
+        assert size_bytes == writer.end_bytes <= flattened.MAX_FILE_BYTES
         assert limit_bytes is None or size_bytes <= limit_bytes
 
 
@@ -99,7 +99,7 @@ def _streams() -> list[bytes]:
     return [b"".join(pages) + _END, overlapping, _record(1 << 43, b"far") + _END, _record(-2, b"x"), pages[0]]
 
 
-def _placer_seeds() -> list[bytes]:
+def _writer_seeds() -> list[bytes]:
     choices = (b"\1\0\0\xff\xff", b"\3\0\2\x30\x10", b"\0\0\0\0\0")
     return [choice + stream for choice in choices for stream in _streams()] + [
         b"\0\0\0\xff\0" + _HEADER + _END
@@ -109,4 +109,4 @@ def _placer_seeds() -> list[bytes]:
 _WORDS = (_END, b"\xff" * 8, b"\0" * 8, b"\0" * 7 + b"\1", b"\0\0\x10" + b"\0" * 5, b"\x7f" + b"\xff" * 7)
 
 HEADS = Target(run=_heads, seeds=lambda: [_HEADER[:40], *_streams()], words=_WORDS, max_bytes=64)
-PLACER = Target(run=_placer, seeds=_placer_seeds, words=_WORDS, max_bytes=8192)
+WRITER = Target(run=_writer, seeds=_writer_seeds, words=_WORDS, max_bytes=8192)

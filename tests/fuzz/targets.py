@@ -8,7 +8,7 @@ from tests.fuzz.target import Target
 
 TARGETS: Final[Mapping[str, Target]] = {
     "flattened": streams.HEADS,
-    "placer": streams.PLACER,
+    "writer": streams.WRITER,
     "kdump": files.KDUMP,
     "vmcore": files.VMCORE,
     "vmcoreinfo": files.VMCOREINFO,

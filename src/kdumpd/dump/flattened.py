@@ -28,8 +28,8 @@ _RECORD = struct.Struct(">qq")
 # No file is larger; a record beyond it is garbage, and placing it would make a monstrous sparse file.
 MAX_FILE_BYTES: Final = 1 << 44
 
-# One turn in a worker thread ends after so much, so that a cancel or a budget is never far.
-_TURN_BYTES: Final = 8 << 20
+# One step in a worker thread ends after so much, so that a cancel or a budget is never far.
+_STEP_BYTES: Final = 8 << 20
 
 # So much is written before the kernel is told to begin with it: what waits to be written fills the capture
 # kernel's memory, and makes the last fsync long (docs/benchmarks.md).
@@ -90,23 +90,23 @@ def write_behind(target: int) -> None:
         os.posix_fadvise(target, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-class Placer:
-    """Moves a flattened stream from a pipe to a file, a turn at a time.
+class FlattenedWriter:
+    """Moves a flattened stream from a pipe to a file, a step at a time.
 
-    The source must be a non-blocking pipe. A turn can wait for the disk, so it belongs in a worker
+    The source must be a non-blocking pipe. A step can wait for the disk, so it belongs in a worker
     thread. The counters may be read from any thread at any time.
 
     Attributes:
-        placed_bytes: data bytes placed so far.
+        written_bytes: data bytes written so far.
         end_bytes: how long the file is by now.
         ended: the end record has come; the file is whole.
-        stopped: set it to make a turn that hangs on the disk end as soon as it wakes.
+        stopped: set it to make a step that hangs on the disk end as soon as it wakes.
     """
 
     def __init__(
         self, source: int, target: int, *, limit_bytes: int | None = None, splice: Splice = splice_bytes
     ) -> None:
-        self.placed_bytes = 0
+        self.written_bytes = 0
         self.end_bytes = 0
         self.ended = False
         self.stopped = False
@@ -127,19 +127,19 @@ class Placer:
         """True when the next record would make the file longer than its limit."""
         return self._limit_bytes is not None and self._offset + self._left > self._limit_bytes
 
-    def turn(self, wait_s: float = 0) -> None:
+    def step(self, wait_s: float = 0) -> None:
         """Place what the source holds; return when it is empty, at the end, at the limit, or after 8 MiB.
 
         Args:
-            wait_s: for how long a source that is empty is waited for. A turn for every 64 KiB that
-                makedumpfile writes would cost more in changes of thread than in copying.
+            wait_s: for how long a source that is empty is waited for. A step for every 64 KiB that
+                makedumpfile writes would cost more in thread switches than in copying.
 
         Raises:
             FormatError: the stream is damaged, or ended without its end record.
             OSError: the file cannot be written.
         """
-        stop_at, until = self.placed_bytes + _TURN_BYTES, time.monotonic() + wait_s
-        while not (self.ended or self.stopped or self.limit_reached) and self.placed_bytes < stop_at:
+        stop_at, until = self.written_bytes + _STEP_BYTES, time.monotonic() + wait_s
+        while not (self.ended or self.stopped or self.limit_reached) and self.written_bytes < stop_at:
             try:
                 if self._left:
                     self._move()
@@ -159,7 +159,7 @@ class Placer:
             raise FormatError(f"the flattened stream ended early, {self._left} bytes short of a record")
         self._offset += moved
         self._left -= moved
-        self.placed_bytes += moved
+        self.written_bytes += moved
         self.end_bytes = max(self.end_bytes, self._offset)
         self._behind_bytes += moved
         if self._behind_bytes >= _BEHIND_BYTES and self._target >= 0:

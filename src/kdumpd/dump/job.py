@@ -16,7 +16,7 @@ from attrs import evolve, frozen
 from kdumpd import config
 from kdumpd.dump import kdumpfile, makedumpfile
 from kdumpd.dump.backfill import Backfill
-from kdumpd.dump.flattened import Placer
+from kdumpd.dump.flattened import FlattenedWriter
 from kdumpd.dump.makedumpfile import PageReport
 from kdumpd.dump.salvage import salvage
 from kdumpd.dump.tools import survey
@@ -118,7 +118,7 @@ class Dump:
         self._interrupted = interrupted
         self._seal_s = seal_s
         self._worker = Worker(machine.on_disk)
-        self._placer: Placer | None = None
+        self._writer: FlattenedWriter | None = None
         self._finished: Verdict | None = None
         self._given_up = False
         self._writable = True
@@ -135,7 +135,7 @@ class Dump:
         """Where it is now."""
         return Progress(
             percent=self._percent,
-            size_bytes=self._placer.placed_bytes if self._placer else 0,
+            size_bytes=self._writer.written_bytes if self._writer else 0,
             elapsed_s=trio.current_time() - self._started_at,
         )
 
@@ -213,24 +213,24 @@ class Dump:
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(self._listen, child)
-            self._placer = Placer(
+            self._writer = FlattenedWriter(
                 source,
                 target,
                 limit_bytes=self._limit.size_bytes if self._limit else None,
                 splice=self._machine.splice,
             )
-            cut = await self._place_all(self._placer, source)
-            if not self._placer.limit_reached:
+            cut = await self._place_all(self._writer, source)
+            if not self._writer.limit_reached:
                 cut = await self._ending(child, cut)
             nursery.cancel_scope.cancel()
         return cut
 
-    async def _place_all(self, placer: Placer, source: int) -> str | None:
+    async def _place_all(self, writer: FlattenedWriter, source: int) -> str | None:
         try:
-            while not placer.ended:
+            while not writer.ended:
                 await trio.lowlevel.wait_readable(source)
-                await self._turn(placer)
-                if placer.limit_reached and self._limit:
+                await self._turn(writer)
+                if writer.limit_reached and self._limit:
                     return self._limit.why
         except FormatError as error:
             return str(error)
@@ -248,11 +248,11 @@ class Dump:
                 return f"makedumpfile {Finished(code=code, messages=self._tail.data).why()}"
         return cut
 
-    async def _turn(self, placer: Placer) -> None:
+    async def _turn(self, writer: FlattenedWriter) -> None:
         try:
-            await self._worker.run(placer.turn, self._machine.stream_wait_s)
+            await self._worker.run(writer.step, self._machine.stream_wait_s)
         except trio.Cancelled:
-            placer.stopped = True
+            writer.stopped = True
             # Its thread reads the pipe, which is closed next: let a turn that only waits for the pipe end.
             with trio.move_on_after(2 * self._machine.stream_wait_s, shield=True):
                 await self._worker.idle()

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdumpd.crashes.artefacts import find_artefacts, free_stamp, make_stamp, parse_name, surplus
+from kdumpd.crashes.artefacts import expired, find_artefacts, free_stamp, make_stamp, parse_name
 
 CRASH_S = 1795398039
 
@@ -51,29 +51,29 @@ def test_eves_older_names_are_artefacts_and_sort_by_time() -> None:
 
 def test_five_newest_stay_with_their_records() -> None:
     names = [name for hour in range(6) for name in crash(hour)]
-    assert sorted(surplus(names, dumps=5, logs=5)) == sorted(crash(0))
+    assert sorted(expired(names, dumps=5, logs=5)) == sorted(crash(0))
 
 
 def test_numbered_names_sort_by_number_not_by_text() -> None:
     names = [f"kdump-20261123T014039Z{number}.dump" for number in ("", "-2", "-10")]
-    assert surplus(names, dumps=1, logs=1) == names[:2]
+    assert expired(names, dumps=1, logs=1) == names[:2]
 
 
 def test_a_record_stays_while_its_log_does() -> None:
     names = crash(1) + crash(2)
-    assert surplus(names, dumps=1, logs=2) == [crash(1)[0]]
+    assert expired(names, dumps=1, logs=2) == [crash(1)[0]]
 
 
 def test_a_record_whose_dump_and_log_went_at_different_times_goes_with_the_last() -> None:
     dump, log, record = crash(1)
-    assert surplus([log, record, *crash(2)], dumps=1, logs=1) == [log, record]
-    assert dump not in surplus([dump, record], dumps=1, logs=1)
+    assert expired([log, record, *crash(2)], dumps=1, logs=1) == [log, record]
+    assert dump not in expired([dump, record], dumps=1, logs=1)
 
 
 @given(st.lists(st.one_of(st.text(), st.sampled_from([name for hour in range(8) for name in crash(hour)]))))
 def test_only_artefacts_go_and_never_more_than_needed(names: list[str]) -> None:
     names = list(dict.fromkeys(names))
-    gone = surplus(names, dumps=3, logs=2)
+    gone = expired(names, dumps=3, logs=2)
     left = [artefact.kind for artefact in find_artefacts(set(names) - set(gone))]
     before = [artefact.kind for artefact in find_artefacts(names)]
     assert set(gone) <= {artefact.name for artefact in find_artefacts(names)}

@@ -8,7 +8,7 @@ from typing import Final
 from kdumpd.cli import listing
 from kdumpd.config import load_config
 from kdumpd.crashes import archive, bundle
-from kdumpd.crashes.artefacts import surplus
+from kdumpd.crashes.artefacts import expired
 from kdumpd.crashes.inventory import Crash, find_crash, read_folder
 from kdumpd.errors import ConfigError, StorageError, trouble
 from kdumpd.host.folder import Folder
@@ -38,7 +38,7 @@ def prune(place: Path | None, *, dumps: int | None, logs: int | None, dry_run: b
     folder = Folder.open(str(path))
     try:
         names = [entry.name for entry in folder.entries()]
-        gone = surplus(
+        gone = expired(
             names,
             dumps=retention.dumps if dumps is None else dumps,
             logs=retention.logs if logs is None else logs,

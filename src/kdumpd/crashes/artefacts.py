@@ -75,7 +75,7 @@ def find_artefacts(names: Iterable[str]) -> list[Artefact]:
     return sorted(found, key=lambda artefact: (artefact.order, artefact.name))
 
 
-def surplus(names: Iterable[str], *, dumps: int, logs: int) -> list[str]:
+def expired(names: Iterable[str], *, dumps: int, logs: int) -> list[str]:
     """The names that go so that at most so many dumps and logs stay, the newest.
 
     A record goes when nothing that it describes is left.

@@ -12,7 +12,7 @@ import trio
 from attrs import frozen
 
 from kdumpd.config import Config
-from kdumpd.crashes.artefacts import find_artefacts, free_stamp, surplus
+from kdumpd.crashes.artefacts import expired, find_artefacts, free_stamp
 from kdumpd.dmesg.lines import tail
 from kdumpd.dump.job import Limit
 from kdumpd.errors import StorageError, trouble
@@ -169,7 +169,7 @@ class CrashFolder:
         crash_loop = self._crash_loop(names, crash_time_s) if dump else None
         new_dumps, new_logs = int(dump and crash_loop is None), int(log)
         keep = self._config.retention
-        removed = surplus(names, dumps=keep.dumps - new_dumps, logs=keep.logs - new_logs)
+        removed = expired(names, dumps=keep.dumps - new_dumps, logs=keep.logs - new_logs)
         for name in removed:
             folder.remove(name)
         folder.sync()

@@ -107,8 +107,8 @@ def _sub_header(notes: bytes, vmcoreinfo_bytes: int, level: int, max_mapnr: int,
     """struct kdump_sub_header and the ELF notes behind it, in whole blocks."""
     offset = block_bytes + 104
     content = offset + len(notes) - (vmcoreinfo_bytes + 3 & ~3)
-    places = (content, vmcoreinfo_bytes, offset, len(notes)) if notes else (0, 0, 0, 0)
-    packed = struct.pack("<Qii11Q", 0x1000000, level, 0, 0, 0, *places, 0, 0, 0, 0, max_mapnr)
+    offsets = (content, vmcoreinfo_bytes, offset, len(notes)) if notes else (0, 0, 0, 0)
+    packed = struct.pack("<Qii11Q", 0x1000000, level, 0, 0, 0, *offsets, 0, 0, 0, 0, max_mapnr)
     return _padded(packed + notes, block_bytes)
 
 

@@ -1,4 +1,4 @@
-"""Pages put into a dump that was cut: the right ones, in the right place, within the limit."""
+"""Pages put into a dump that was cut: the right ones, at the right offset, within the limit."""
 
 import os
 import struct
@@ -170,8 +170,8 @@ def test_what_may_be_overwritten_is_lacking(tmp_path: Path) -> None:
 def test_a_page_on_the_edge_of_what_makes_room_is_not_lost(tmp_path: Path) -> None:
     data = cut(len(WHOLE) - 20000)
     edge = DATA + (len(data) - DATA) // 4
-    places = {frame: struct.unpack_from("<QI", data, START + n * 24) for n, frame in enumerate(FRAMES)}
-    (frame,) = (frame for frame, (start, size_bytes) in places.items() if start < edge < start + size_bytes)
+    where = {frame: struct.unpack_from("<QI", data, START + n * 24) for n, frame in enumerate(FRAMES)}
+    (frame,) = (frame for frame, (start, size_bytes) in where.items() if start < edge < start + size_bytes)
     with opened(tmp_path, data, limit_bytes=len(data)) as backfill:
         backfill.fill({})
         assert frame in pages_of(file(tmp_path))

@@ -24,7 +24,7 @@ def record(offset: int, data: bytes) -> bytes:
 
 @attrs.frozen
 class Pipe:
-    """A non-blocking pipe and the file that its stream is placed in."""
+    """A non-blocking pipe and the file that its stream is written to."""
 
     source: int
     sink: int
@@ -33,7 +33,7 @@ class Pipe:
     def feed(self, data: bytes) -> None:
         os.write(self.sink, data)
 
-    def placed(self) -> bytes:
+    def written(self) -> bytes:
         return os.pread(self.target, 1 << 20, 0)
 
 
@@ -60,7 +60,7 @@ def test_records_go_to_their_places(pipe: Pipe) -> None:
     writer = FlattenedWriter(pipe.source, pipe.target)
     writer.step()
     assert writer.ended
-    assert pipe.placed() == b"Hello world"
+    assert pipe.written() == b"Hello world"
     assert writer.written_bytes == 12
     assert writer.end_bytes == 11
 
@@ -74,7 +74,7 @@ def test_a_turn_never_waits_however_the_stream_is_cut(pipe: Pipe) -> None:
         writer.step()
         writer.step()
     assert writer.ended
-    assert pipe.placed() == b"abcdefg"
+    assert pipe.written() == b"abcdefg"
 
 
 def test_a_hole_stays_a_hole(pipe: Pipe) -> None:
@@ -95,11 +95,11 @@ def test_a_hole_stays_a_hole(pipe: Pipe) -> None:
         (HEADER + record(0, b"data")[:-1], "1 bytes short of a record"),
         (b"KDUMP   ".ljust(4096, b"\0"), "not a flattened stream"),
         (struct.pack(">16sqq", b"makedumpfile", 1, 2).ljust(4096, b"\0"), "unknown type 1, version 2"),
-        (HEADER + struct.pack(">qq", -2, 4), "impossible place"),
-        (HEADER + struct.pack(">qq", 0, -4), "impossible place"),
-        (HEADER + struct.pack(">qq", 0, 0), "impossible place"),
-        (HEADER + struct.pack(">qq", 2**62, 2**62), "impossible place"),
-        (HEADER + struct.pack(">qq", MAX_FILE_BYTES, 1), "impossible place"),
+        (HEADER + struct.pack(">qq", -2, 4), "out of range"),
+        (HEADER + struct.pack(">qq", 0, -4), "out of range"),
+        (HEADER + struct.pack(">qq", 0, 0), "out of range"),
+        (HEADER + struct.pack(">qq", 2**62, 2**62), "out of range"),
+        (HEADER + struct.pack(">qq", MAX_FILE_BYTES, 1), "out of range"),
     ],
 )
 def test_a_damaged_stream_is_a_format_error(pipe: Pipe, stream: bytes, message: str) -> None:
@@ -115,7 +115,7 @@ def test_what_came_before_the_damage_is_placed(pipe: Pipe) -> None:
     writer = FlattenedWriter(pipe.source, pipe.target)
     with pytest.raises(FormatError):
         writer.step()
-    assert pipe.placed() == b"kept"
+    assert pipe.written() == b"kept"
 
 
 def test_the_limit_stops_before_the_record_that_would_pass_it(pipe: Pipe) -> None:
@@ -124,9 +124,9 @@ def test_the_limit_stops_before_the_record_that_would_pass_it(pipe: Pipe) -> Non
     writer.step()
     assert writer.limit_reached
     assert not writer.ended
-    assert pipe.placed() == b"four"
+    assert pipe.written() == b"four"
     writer.step()
-    assert pipe.placed() == b"four"
+    assert pipe.written() == b"four"
 
 
 def test_a_full_limit_is_no_limit_reached(pipe: Pipe) -> None:
@@ -142,7 +142,7 @@ def test_a_stopped_writer_writes_nothing_more(pipe: Pipe) -> None:
     writer = FlattenedWriter(pipe.source, pipe.target)
     writer.stopped = True
     writer.step()
-    assert pipe.placed() == b""
+    assert pipe.written() == b""
 
 
 def test_an_unwritable_target_says_so(pipe: Pipe) -> None:

@@ -312,7 +312,7 @@ def test_any_file_is_survived(tmp_path: Path, data: bytes) -> None:
 
 
 # Where damage has an effect: headers, VMCOREINFO, the used start of each bitmap, the descriptors.
-PLACES = (
+OFFSETS = (
     st.integers(0, 12)
     | st.integers(420, 470)
     | st.integers(SUB_HEADER, SUB_HEADER + 1000)
@@ -325,7 +325,7 @@ VALUES = st.binary(min_size=1, max_size=9) | st.sampled_from([b"\xff" * 4, b"\xf
 
 @ONE_FILE
 @given(
-    changes=st.lists(st.tuples(PLACES, VALUES), max_size=4),
+    changes=st.lists(st.tuples(OFFSETS, VALUES), max_size=4),
     length=st.none() | st.integers(0, len(DUMP)),
 )
 def test_any_damage_is_survived(tmp_path: Path, changes: list[tuple[int, bytes]], length: int | None) -> None:

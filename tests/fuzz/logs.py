@@ -96,7 +96,7 @@ def _panic_seeds() -> list[bytes]:
 
 
 def _line_seeds() -> list[bytes]:
-    number = {line: place.to_bytes(2, "little") for place, line in enumerate(_known_lines())}
+    number = {line: index.to_bytes(2, "little") for index, line in enumerate(_known_lines())}
     ends = [log.split(b"\n")[-60:] for log in _logs()]
     return [b"".join(number[line[:_LINE_BYTES]] for line in lines) for lines in ends]
 

@@ -29,12 +29,12 @@ def _heads(case: bytes) -> None:
 
 
 def _writer(case: bytes) -> None:
-    """Place a stream that comes in two pieces; the case chooses the limit and whether the header is true."""
+    """Write a stream that comes in two pieces; the case chooses the limit and whether the header is true."""
     cursor = Cursor(case)
     choice, limit, cut = cursor.number(), cursor.number(2), cursor.number(2)
     stream = (_HEADER if choice & 1 else b"") + cursor.rest()
     limit_bytes = limit if choice & 2 else None
-    file = fill("placed", b"")
+    file = fill("written", b"")
     with _pipe() as (source, sink), refusal(FormatError):
         writer = flattened.FlattenedWriter(source, file, limit_bytes=limit_bytes)
         os.write(sink, stream[:cut])
@@ -68,14 +68,14 @@ def _pipe() -> Iterator[tuple[int, int]]:
 
 def _expected(stream: bytes, limit_bytes: int | None) -> list[tuple[int, bytes]]:
     """What of a stream without faults must be in the file; read with no code of kdumpd."""
-    place, writes = flattened.HEADER_BYTES, []
-    while place + 16 <= len(stream):
-        offset, size_bytes = struct.unpack_from(">qq", stream, place)
+    start, writes = flattened.HEADER_BYTES, []
+    while start + 16 <= len(stream):
+        offset, size_bytes = struct.unpack_from(">qq", stream, start)
         if offset == -1 or (limit_bytes is not None and offset + size_bytes > limit_bytes):
             break
-        place += 16
-        writes.append((offset, stream[place : place + size_bytes]))
-        place += size_bytes
+        start += 16
+        writes.append((offset, stream[start : start + size_bytes]))
+        start += size_bytes
     return writes
 
 
@@ -94,7 +94,7 @@ def _holds(file: int, writes: list[tuple[int, bytes]]) -> bool:
 
 
 def _streams() -> list[bytes]:
-    pages = [_record(4096 * place, bytes([place]) * 200) for place in range(4)]
+    pages = [_record(4096 * number, bytes([number]) * 200) for number in range(4)]
     overlapping = _record(100, b"a" * 300) + _record(50, b"b" * 100) + _END
     return [b"".join(pages) + _END, overlapping, _record(1 << 43, b"far") + _END, _record(-2, b"x"), pages[0]]
 

@@ -73,7 +73,7 @@ async def test_another_level_than_the_one_asked_for_is_discarded(
         (
             "bad-record",
             0.5,
-            f"{COMPLETE} (incomplete: flattened record with an impossible place: offset -5, size 4)",
+            f"{COMPLETE} (incomplete: flattened record out of range: offset -5, size 4)",
         ),
         ("endless", 0.9, f"{COMPLETE} (incomplete: size budget of 3000000 bytes ran out)"),
     ],

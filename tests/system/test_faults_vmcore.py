@@ -14,7 +14,7 @@ pytestmark = pytest.mark.system
 fault = pytest.mark.fault
 
 
-def place_of(vmcore: FaultyFile, text: bytes) -> int:
+def offset_of(vmcore: FaultyFile, text: bytes) -> int:
     """Where a text stands in the first MiB, which holds the ELF headers and notes."""
     with vmcore.path.open("rb") as file:
         found = re.search(re.escape(text), file.read(1 << 20))
@@ -32,7 +32,7 @@ def test_nothing_wrong_through_fuse(crash: Crash, faulty_vmcore: FaultyFile) -> 
 @fault("VMCOREINFO is missing", "the ELF note has another name")
 def test_no_vmcoreinfo(crash: Crash, faulty_vmcore: FaultyFile) -> None:
     crash.mount()
-    faulty_vmcore.patches = {place_of(faulty_vmcore, b"VMCOREINFO\0"): b"XMCOREINFO"}
+    faulty_vmcore.patches = {offset_of(faulty_vmcore, b"VMCOREINFO\0"): b"XMCOREINFO"}
     before = int(time.time())
     ran = crash.run()
     assert f"{faulty_vmcore.path}: no VMCOREINFO note" in ran.console
@@ -88,7 +88,7 @@ def test_no_vmcore(crash: Crash, faulty_vmcore: FaultyFile, kind: str, why: str 
 
 
 def reads(vmcore: FaultyFile) -> list[int]:
-    """Where makedumpfile reads, from the first place to the last."""
+    """Where makedumpfile reads, from first to last."""
     vmcore.asked.clear()
     command = ["makedumpfile", "-F", "-l", "-d", "31", str(vmcore.path)]
     subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
@@ -178,7 +178,7 @@ def test_hangs_at_once(crash: Crash, faulty_vmcore: FaultyFile) -> None:
 @fault("the log is absent", "VMCOREINFO does not say where it is")
 def test_no_log(crash: Crash, faulty_vmcore: FaultyFile) -> None:
     crash.mount()
-    faulty_vmcore.patches = {place_of(faulty_vmcore, b"SYMBOL(prb)="): b"SYMBOX"}
+    faulty_vmcore.patches = {offset_of(faulty_vmcore, b"SYMBOL(prb)="): b"SYMBOX"}
     ran = crash.run()
     assert "no log could be read" in ran.console
     crash.expect_no_log(crash.crash_time_s)
@@ -190,8 +190,8 @@ def test_clock_at_1970(crash: Crash, faulty_vmcore: FaultyFile) -> None:
     crash.mount()
     for day in range(1, 5):
         crash.leave_older({f"kcrashes/kdump-1970010{day}T000001Z.dump": b"x"})
-    place = place_of(faulty_vmcore, f"CRASHTIME={crash.crash_time_s}\n".encode())
-    faulty_vmcore.patches = {place: f"CRASHTIME={42:0{len(str(crash.crash_time_s))}}\n".encode()}
+    offset = offset_of(faulty_vmcore, f"CRASHTIME={crash.crash_time_s}\n".encode())
+    faulty_vmcore.patches = {offset: f"CRASHTIME={42:0{len(str(crash.crash_time_s))}}\n".encode()}
     crash.crash_time_s, crash.stamp = 42, "19700101T000042Z"
     crash.run()
     crash.forget_older("kcrashes/kdump-19700101T000001Z.dump")

@@ -1,4 +1,4 @@
-"""The placed stream against the file that makedumpfile writes itself; and a dump that was cut."""
+"""The stream written out against the file that makedumpfile writes itself; and a dump that was cut."""
 
 import subprocess
 from pathlib import Path
@@ -53,9 +53,9 @@ def test_a_dump_is_written_to_disk_while_it_grows(crash: Crash) -> None:
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process,
     ):
         assert process.stdout is not None
-        placed_bytes = trio.run(place_stream, process.stdout.fileno(), file.fileno())
-    assert placed_bytes > 64 << 20
-    assert cached_bytes(dump) < placed_bytes // 2
+        written_bytes = trio.run(place_stream, process.stdout.fileno(), file.fileno())
+    assert written_bytes > 64 << 20
+    assert cached_bytes(dump) < written_bytes // 2
 
 
 def cached_bytes(file: Path) -> int:

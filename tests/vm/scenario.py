@@ -138,7 +138,7 @@ def _scenario_disk(scenario: Scenario, archive: Path, folder: Path) -> Path:
     binds = ["/scenario/kdumpd.toml:/etc/kdumpd.toml:ro"]
     if scenario.makedumpfile:
         shutil.copytree(makedumpfile.of(scenario.makedumpfile), tree / "makedumpfile")
-        binds.append(f"/scenario/makedumpfile:{makedumpfile.PLACE}:ro")
+        binds.append(f"/scenario/makedumpfile:{makedumpfile.MOUNTPOINT}:ro")
     (tree / "kdumpd.toml").write_text(scenario.config)
     config = bundle.config(archive, binds=binds, without=scenario.without)
     (tree / "config.json").write_text(json.dumps(config))

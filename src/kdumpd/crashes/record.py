@@ -135,11 +135,11 @@ def _read_attrs(kind: type[T], value: object, where: str) -> T:
     types_of = typing.get_type_hints(kind)
     known = {}
     for attribute in attrs.fields(typing.cast("Any", kind)):
-        place = f"{where}.{attribute.name}" if where else attribute.name
+        path = f"{where}.{attribute.name}" if where else attribute.name
         if attribute.name in value:
-            known[attribute.name] = _read(types_of[attribute.name], value[attribute.name], place)
+            known[attribute.name] = _read(types_of[attribute.name], value[attribute.name], path)
         elif attribute.default is attrs.NOTHING:
-            raise FormatError(f"{place} is missing")
+            raise FormatError(f"{path} is missing")
     return kind(**known)
 
 
@@ -152,7 +152,7 @@ def _read(kind: type, value: object, where: str) -> object:
     if attrs.has(kind):
         return _read_attrs(kind, value, where)
     if origin is tuple and isinstance(value, list):
-        return tuple(_read(arguments[0], item, f"{where}[{place}]") for place, item in enumerate(value))
+        return tuple(_read(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value))
     if origin is Mapping and isinstance(value, dict):
         return {key: _read(arguments[1], item, f"{where}.{_shown(key)}") for key, item in value.items()}
     return _read_plain(kind, value, where)

@@ -36,8 +36,8 @@ _EMPTY: Final = bytes(DESCRIPTOR.size)
 class Backfill:
     """The gaps of one dump. All of it blocks.
 
-    Pages go to the end of the file. Where it may not get longer by so much they take the place of the last
-    pages in it, of no more than needed, and never of those in its first quarter.
+    Pages go to the end of the file. Where it may not get that much longer they replace the last
+    pages in it: no more than needed, and none in its first quarter.
 
     Args:
         fd: the dump, open for reading and writing; it belongs to this object.
@@ -58,11 +58,11 @@ class Backfill:
         self._check = check
         self._header = check.header
         self._data = self._header.descriptors_offset + check.expected_pages * DESCRIPTOR.size
-        self._place = check.size_bytes
+        self._next_offset = check.size_bytes
         if limit_bytes is not None:
             quarter = self._data + (limit_bytes - self._data) // 4
-            self._place = min(self._place, max(quarter, limit_bytes - ROOM_BYTES))
-        self._end = self._place + ROOM_BYTES
+            self._next_offset = min(self._next_offset, max(quarter, limit_bytes - ROOM_BYTES))
+        self._end = self._next_offset + ROOM_BYTES
         if limit_bytes is not None:
             self._end = min(self._end, limit_bytes)
         self._before = array("Q")
@@ -95,7 +95,7 @@ class Backfill:
         return 0 <= frame < self._header.max_mapnr and bool(self._chunk(chunk) >> bit & 1)
 
     def lacks(self, frame: int) -> bool:
-        """Whether the dump was to hold this page and does not, or in a place that may be overwritten.
+        """Whether the dump was to hold this page and does not, or holds it where it may be overwritten.
 
         Raises:
             FormatError: the dump cannot be read.
@@ -103,7 +103,7 @@ class Backfill:
         if not self.expects(frame):
             return False
         offset, size_bytes, _ = self._descriptor(self._index(frame))
-        return offset == 0 or offset + size_bytes > self._place
+        return offset == 0 or offset + size_bytes > self._next_offset
 
     def fill(self, pages: Mapping[int, bytes]) -> None:
         """Put pages in by frame number, each compressed with zlib or as it is; those that fit.
@@ -112,25 +112,25 @@ class Backfill:
             FormatError: the dump cannot be read.
             OSError: it cannot be written.
         """
-        places, end = [], self._place
+        placed, end = [], self._next_offset
         for frame, data in pages.items():
             if not self.lacks(frame):
                 continue
             self.full = end + len(data) > self._end
             if self.full:
                 break
-            places.append((frame, end, data))
+            placed.append((frame, end, data))
             end += len(data)
-        if not places:
+        if not placed:
             return
         self.changed = True
         self._empty_up_to(end)
-        _write(self._fd, b"".join(data for _, _, data in places), self._place)
-        for frame, place, data in places:
+        _write(self._fd, b"".join(data for _, _, data in placed), self._next_offset)
+        for frame, offset, data in placed:
             flags = _ZLIB if len(data) < self._header.block_bytes else 0
-            self._describe(self._index(frame), DESCRIPTOR.pack(place, len(data), flags))
-        self._place = end
-        self.filled += len(places)
+            self._describe(self._index(frame), DESCRIPTOR.pack(offset, len(data), flags))
+        self._next_offset = end
+        self.filled += len(placed)
 
     def _count(self) -> None:
         """Note how many pages come before each chunk of the bitmap."""
@@ -140,7 +140,7 @@ class Backfill:
             total += self._read_chunk(number).bit_count()
 
     def _find_tail(self) -> None:
-        """Empty what is unsound; find the descriptors, in order of their data, that come after the place."""
+        """Empty what is unsound; find the descriptors of the data that new pages will overwrite."""
         start = last = None
         highest = 0
         for index, descriptor in enumerate(descriptors(self._fd, self._header, self._check.expected_pages)):
@@ -151,7 +151,7 @@ class Backfill:
                 self._describe(index, _EMPTY)
                 continue
             last = index
-            if offset + size_bytes > self._place and start is None:
+            if offset + size_bytes > self._next_offset and start is None:
                 start = index
             if offset != self._data and offset < highest:
                 raise FormatError("the dump's pages are not in order")
@@ -160,12 +160,12 @@ class Backfill:
             self._tail = range(start, last + 1)
 
     def _empty_up_to(self, end: int) -> None:
-        """Empty the descriptors of the data that lies between the place and here."""
+        """Empty the descriptors of the data from the next page on to this offset."""
         while self._tail:
             offset, size_bytes, _ = self._descriptor(self._tail[0])
             if offset >= end:
                 return
-            if offset + size_bytes > self._place:
+            if offset + size_bytes > self._next_offset:
                 self._describe(self._tail[0], _EMPTY)
             self._tail = self._tail[1:]
 
@@ -178,15 +178,15 @@ class Backfill:
         chunk, bit = divmod(frame, _CHUNK_FRAMES)
         return self._before[chunk] + (self._chunk(chunk) & (1 << bit) - 1).bit_count()
 
-    def _place_of(self, index: int) -> int:
+    def _descriptor_offset(self, index: int) -> int:
         return self._header.descriptors_offset + index * DESCRIPTOR.size
 
     def _descriptor(self, index: int) -> tuple[int, int, int]:
         # The file may end in the middle of its descriptors.
-        return DESCRIPTOR.unpack(read_exactly(self._fd, self._place_of(index), DESCRIPTOR.size))
+        return DESCRIPTOR.unpack(read_exactly(self._fd, self._descriptor_offset(index), DESCRIPTOR.size))
 
     def _describe(self, index: int, descriptor: bytes) -> None:
-        _write(self._fd, descriptor, self._place_of(index))
+        _write(self._fd, descriptor, self._descriptor_offset(index))
 
 
 def _write(fd: int, data: bytes, offset: int) -> None:

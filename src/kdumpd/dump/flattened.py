@@ -1,8 +1,8 @@
-"""The flattened stream of ``makedumpfile -F``: records put at their places in a file.
+"""The flattened stream of ``makedumpfile -F``: records written to their offsets in a file.
 
 The stream is a 4096-byte header, then records of an offset and a size (big-endian 64-bit each) with
-that many bytes of data; offset -1 ends it. Placing every record gives the very file that makedumpfile
-would have written (makedumpfile's IMPLEMENTATION document, "The flattened format").
+that many bytes of data; offset -1 ends it. Each record written to its offset gives the very file that
+makedumpfile would have written (makedumpfile's IMPLEMENTATION document, "The flattened format").
 """
 
 import contextlib
@@ -25,7 +25,7 @@ END_OFFSET: Final = -1
 _HEADER = struct.Struct(">16sqq")
 _RECORD = struct.Struct(">qq")
 
-# No file is larger; a record beyond it is garbage, and placing it would make a monstrous sparse file.
+# No file is larger; a record beyond it is garbage, and writing it would make a monstrous sparse file.
 MAX_FILE_BYTES: Final = 1 << 44
 
 # One step in a worker thread ends after so much, so that a cancel or a budget is never far.
@@ -76,7 +76,7 @@ def parse_record(data: bytes) -> Record:
     if offset == END_OFFSET:
         return Record(offset=offset, size_bytes=0)
     if offset < 0 or size_bytes <= 0 or offset + size_bytes > MAX_FILE_BYTES:
-        raise FormatError(f"flattened record with an impossible place: offset {offset}, size {size_bytes}")
+        raise FormatError(f"flattened record out of range: offset {offset}, size {size_bytes}")
     return Record(offset=offset, size_bytes=size_bytes)
 
 
@@ -128,7 +128,7 @@ class FlattenedWriter:
         return self._limit_bytes is not None and self._offset + self._left > self._limit_bytes
 
     def step(self, wait_s: float = 0) -> None:
-        """Place what the source holds; return when it is empty, at the end, at the limit, or after 8 MiB.
+        """Write what the source holds; return when it is empty, at the end, at the limit, or after 8 MiB.
 
         Args:
             wait_s: for how long a source that is empty is waited for. A step for every 64 KiB that

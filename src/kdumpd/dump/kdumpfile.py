@@ -180,7 +180,7 @@ def check(fd: int) -> Check:
 
 
 def seal(fd: int) -> None:
-    """Set the incomplete bit in the header in place, so that a dump that was cut says so to its readers.
+    """Set the incomplete bit in the header, so that a dump that was cut says so to its readers.
 
     The bit is DUMP_DH_COMPRESSED_INCOMPLETE: with it crash warns when it opens the dump and names the
     option that reads missing pages as zeros. The change is not synced.
@@ -228,11 +228,11 @@ def _size(fd: int) -> int:
 def _count_dumpable(fd: int, header: Header) -> int:
     """Count the bits of the 2nd bitmap; each must be one of the 1st too."""
     dumpable = 0
-    for place in range(0, header.bitmap_bytes, _CHUNK_BYTES):
-        size_bytes = min(_CHUNK_BYTES, header.bitmap_bytes - place)
-        first = _bits(fd, header.bitmap_offset + place, size_bytes)
-        second = _bits(fd, header.bitmap_offset + header.bitmap_bytes + place, size_bytes)
-        if second & ~first or (second and place * 8 + second.bit_length() > header.max_mapnr):
+    for start in range(0, header.bitmap_bytes, _CHUNK_BYTES):
+        size_bytes = min(_CHUNK_BYTES, header.bitmap_bytes - start)
+        first = _bits(fd, header.bitmap_offset + start, size_bytes)
+        second = _bits(fd, header.bitmap_offset + header.bitmap_bytes + start, size_bytes)
+        if second & ~first or (second and start * 8 + second.bit_length() > header.max_mapnr):
             raise FormatError("the dump has pages where the machine has no memory")
         dumpable += second.bit_count()
     if dumpable == 0:
@@ -250,7 +250,7 @@ def _expected_pages(fd: int, header: Header, dumpable: int) -> int:
     That is the bits of the 2nd bitmap, unless makedumpfile had so little memory that it wrote that
     bitmap in parts with pages in between (its cyclic mode), and was stopped before the last part.
     """
-    first_offset = next((place for place, _, _ in descriptors(fd, header, dumpable) if place), None)
+    first_offset = next((offset for offset, _, _ in descriptors(fd, header, dumpable) if offset), None)
     if first_offset is None:
         return dumpable
     # A block of zeros comes before all other data if the level excludes zero pages; as no size of
@@ -296,8 +296,8 @@ def descriptors(fd: int, header: Header, count: int) -> Iterator[Descriptor]:
         FormatError: the file cannot be read.
     """
     end = header.descriptors_offset + count * DESCRIPTOR.size
-    for place in range(header.descriptors_offset, end, _CHUNK_BYTES):
-        data = read_at(fd, place, min(_CHUNK_BYTES, end - place))
+    for offset in range(header.descriptors_offset, end, _CHUNK_BYTES):
+        data = read_at(fd, offset, min(_CHUNK_BYTES, end - offset))
         yield from DESCRIPTOR.iter_unpack(data[: len(data) // DESCRIPTOR.size * DESCRIPTOR.size])
         if len(data) < _CHUNK_BYTES:
             return

@@ -17,10 +17,10 @@ _CHUNK_BYTES: Final = 1 << 16
 
 
 class Seekable(Protocol):
-    """A binary file that can be written at any place."""
+    """A binary file that can be written at any offset."""
 
     def seek(self, offset: int, /) -> object:
-        """Go to a place."""
+        """Go to an offset."""
 
     def write(self, data: bytes, /) -> object:
         """Write all of it there."""
@@ -33,7 +33,7 @@ async def place_stream(
     progress: Callable[[int], object] = lambda _written_bytes: None,
     machine: Machine | None = None,
 ) -> int:
-    """Place a flattened stream (``makedumpfile -F``) in a file, which then is what makedumpfile would write.
+    """Write a flattened stream (``makedumpfile -F``) to a file, which then is what makedumpfile would write.
 
     The caller owns both ends, and the time: put it in a cancel scope. Cancelled, it waits up to 3 s for its
     thread; on a disk that hangs longer that thread still has the target in hand.

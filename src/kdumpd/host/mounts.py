@@ -97,13 +97,13 @@ def find_mount(table: Sequence[Mount], mountpoint: str) -> Mount | None:
     not climb onto what was mounted over it (fs/namei.c, ``nd_jump_root()``). Links are not followed.
     """
     names = [name for name in mountpoint.split("/") if name]
-    by_place = {(mount.parent_id, mount.mountpoint): mount for mount in table}
+    by_path = {(mount.parent_id, mount.mountpoint): mount for mount in table}
     found, mount_id = _root(table)
     for length in range(1, len(names) + 1):
-        place = "/" + "/".join(names[:length])
+        path = "/" + "/".join(names[:length])
         found = None
         # pop, not get: a table in which mounts are each other's parents must not hold us for ever.
-        while mount := by_place.pop((mount_id, place), None):
+        while mount := by_path.pop((mount_id, path), None):
             found, mount_id = mount, mount.mount_id
     return found
 

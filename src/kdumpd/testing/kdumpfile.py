@@ -67,9 +67,9 @@ def flattened_records(dump: bytes) -> Iterator[bytes]:
         yield make_record(offset, dump[offset : offset + PAGE_BYTES])
     first_data = _DESCRIPTOR.unpack_from(dump, start)[0]
     step = _PAGES_AT_ONCE * _DESCRIPTOR.size
-    for place in range(start, first_data, step):
-        piece = dump[place : min(place + step, first_data)]
-        yield make_record(place, piece)
+    for offset in range(start, first_data, step):
+        piece = dump[offset : min(offset + step, first_data)]
+        yield make_record(offset, piece)
         described = list(_DESCRIPTOR.iter_unpack(piece))
         end = described[-1][0] + described[-1][1]
         yield make_record(described[0][0], dump[described[0][0] : end])
@@ -101,8 +101,8 @@ def _header(status: int, release: str) -> bytes:
 
 def _sub_header(level: int, vmcoreinfo: bytes) -> bytes:
     """The struct kdump_sub_header, with VMCOREINFO right behind it."""
-    place = (PAGE_BYTES + 104, len(vmcoreinfo)) if vmcoreinfo else (0, 0)
-    return _block(struct.pack("<QII16xQQ48xQ", 0, level, 0, *place, MAX_PAGES) + vmcoreinfo)
+    note = (PAGE_BYTES + 104, len(vmcoreinfo)) if vmcoreinfo else (0, 0)
+    return _block(struct.pack("<QII16xQQ48xQ", 0, level, 0, *note, MAX_PAGES) + vmcoreinfo)
 
 
 def _bitmaps(pages: int) -> bytes:

@@ -233,7 +233,7 @@ def _headers(fd: int) -> tuple[int, list[tuple[int, Segment]]]:
 
 
 def _notes(fd: int, offset: int, end: int) -> Iterator[tuple[bytes, int, int, int]]:
-    """Name and kind of each note, place and size of its content.
+    """Name and kind of each note, offset and size of its content.
 
     Contents are stepped over, not read: device dumps come first and can have many MiB (vmcore.c). The
     zeros that fill up the segment's last page read as notes without name and content.

@@ -1,7 +1,7 @@
 """The gaps in a dump that was cut: the pages that it was to hold and does not; and filling them.
 
 makedumpfile writes the bitmap of the pages that it keeps before any page. So what a dump was to hold is
-known however early it was cut, and no other page gets into it here. For the format see `diskdump`.
+known however early it was cut, and no other page gets into it here. For the format see `kdumpfile`.
 
 At every moment each descriptor is empty or leads to the very page that it stands for: what is going to be
 overwritten loses its descriptor first, and a new page gets its own last. So whatever fails, and wherever
@@ -27,7 +27,7 @@ ROOM_BYTES: Final = 32 << 20
 _CHUNK_BYTES: Final = 4096
 _CHUNK_FRAMES: Final = 8 * _CHUNK_BYTES
 _CACHED_CHUNKS: Final = 64
-# The first page must stay where it is: readers, and `diskdump.check`, tell from it where the pages begin.
+# The first page must stay where it is: readers, and `kdumpfile.check`, tell from it where the pages begin.
 _SMALLEST_PAGES: Final = 16
 _ZLIB: Final = 0x01
 _EMPTY: Final = bytes(DESCRIPTOR.size)

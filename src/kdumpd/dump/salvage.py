@@ -1,8 +1,8 @@
 """What is saved of a dump that was cut: the pages that an analyst needs first, read from the vmcore.
 
 makedumpfile writes pages by their address, and the kernel can be anywhere: whether readers can open a dump
-that was cut is chance. So the pages that matter most (`frames`) are added, as far as it was to hold them
-(`backfill`) and in little time. Whatever fails here, the dump is none the worse for it.
+that was cut is chance. So the pages that matter most (`vmcore.priority`) are added, as far as it
+was to hold them (`backfill`) and in little time. Whatever fails here, the dump is none the worse for it.
 """
 
 import contextlib

@@ -68,7 +68,7 @@ def dump_of(folder: SimulatedFolder, machine: SimulatedMachine, vmcore: Path, li
     return Dump(
         folder=folder,
         name="dump",
-        settings=config.Dump(level=30),
+        settings=config.DumpSettings(level=30),
         machine=machine,
         vmcore=str(vmcore),
         compression="zlib",

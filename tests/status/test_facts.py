@@ -13,7 +13,7 @@ import attrs
 import pytest
 from tests.machines import ARMED, CRASH, DENIED, MIB
 
-from kdumpd.config import Config, Dump, parse_config
+from kdumpd.config import Config, DumpSettings, parse_config
 from kdumpd.crashes.record import CrashRecord, Log
 from kdumpd.dump.makedumpfile import Capabilities
 from kdumpd.dump.verdict import Verdict
@@ -78,7 +78,7 @@ def program(root: Path, body: str) -> str:
 
 
 def facts_of(root: Path, body: str = f"printf '{VERSION}' >&2") -> Facts:
-    return gather(Config(dump=Dump(makedumpfile=program(root, body))), root=root)
+    return gather(Config(dump=DumpSettings(makedumpfile=program(root, body))), root=root)
 
 
 def test_gathers_the_facts_of_an_armed_machine(root: Path) -> None:
@@ -114,12 +114,12 @@ def test_gathering_writes_nothing(root: Path) -> None:
     body = f"printf '{VERSION}'"
     program(root, body)
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
-    gather(Config(dump=Dump(makedumpfile=str(root / "makedumpfile"))), root=root)
+    gather(Config(dump=DumpSettings(makedumpfile=str(root / "makedumpfile"))), root=root)
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
 
 
 def test_empty_machine_is_unknown_and_not_an_error(tmp_path: Path) -> None:
-    facts = gather(Config(dump=Dump(makedumpfile="no-such-makedumpfile")), root=tmp_path)
+    facts = gather(Config(dump=DumpSettings(makedumpfile="no-such-makedumpfile")), root=tmp_path)
     absent = {
         "command_line": "/proc/cmdline",
         "memory_bytes": "/proc/meminfo",
@@ -242,7 +242,7 @@ def test_makedumpfile_that_is_none(root: Path, body: str, why: str) -> None:
 
 def test_makedumpfile_that_may_not_be_run(root: Path) -> None:
     put(root, "makedumpfile", "no program")
-    facts = gather(Config(dump=Dump(makedumpfile=str(root / "makedumpfile"))), root=root)
+    facts = gather(Config(dump=DumpSettings(makedumpfile=str(root / "makedumpfile"))), root=root)
     assert facts.makedumpfile == Unknown(source=str(root / "makedumpfile"), why=DENIED)
 
 

@@ -11,7 +11,7 @@ from attrs import evolve
 from tests.simulated import open_descriptors
 from trio.testing import MockClock
 
-from kdumpd.config import Storage as Settings
+from kdumpd.config import StorageSettings as Settings
 from kdumpd.host.mounts import Mount, parse_mountinfo
 from kdumpd.host.uevents import Partition
 from kdumpd.storage.gate import NotReady, judge, wait_for_storage

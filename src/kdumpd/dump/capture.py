@@ -23,7 +23,7 @@ async def capture_dump(
     path: str | os.PathLike[str],
     *,
     vmcore: str = "/proc/vmcore",
-    settings: config.Dump | None = None,
+    settings: config.DumpSettings | None = None,
     progress: Callable[[Progress], object] = lambda _progress: None,
     progress_s: float = 1.0,
     machine: Machine | None = None,
@@ -48,7 +48,7 @@ async def capture_dump(
         DumpError: makedumpfile is missing, or is something else.
         StorageError: the folder cannot be opened.
     """
-    machine, settings = machine or LinuxMachine(), settings or config.Dump()
+    machine, settings = machine or LinuxMachine(), settings or config.DumpSettings()
     place = PurePath(path)
     capabilities = await probe(machine, settings.makedumpfile)
     compression, _ = makedumpfile.choose_compression(settings.compression, capabilities)
@@ -78,7 +78,7 @@ async def _report(taking: Dump, progress: Callable[[Progress], object], progress
         progress(taking.progress())
 
 
-def _limit(settings: config.Dump) -> Limit | None:
+def _limit(settings: config.DumpSettings) -> Limit | None:
     if not settings.max_bytes:
         return None
     why = f"size budget of {settings.max_bytes} bytes ran out"

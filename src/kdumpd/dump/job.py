@@ -95,7 +95,7 @@ class Dump:
         *,
         folder: Folder,
         name: str,
-        settings: config.Dump,
+        settings: config.DumpSettings,
         machine: Machine,
         vmcore: str,
         compression: str,

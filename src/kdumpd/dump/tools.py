@@ -89,7 +89,7 @@ async def probe(machine: Machine, program: str) -> makedumpfile.Capabilities:
     raise DumpError(f"{program} -v hangs")
 
 
-async def survey(machine: Machine, settings: config.Dump, vmcore: str) -> PageReport | None:
+async def survey(machine: Machine, settings: config.DumpSettings, vmcore: str) -> PageReport | None:
     """Count the pages of each class with a dry run, in at most a minute or ``stall_s``; None if it fails."""
     argv = makedumpfile.survey_argv(settings.makedumpfile, vmcore, level=settings.level)
     with trio.move_on_after(min(_SURVEY_S, settings.stall_s)), contextlib.suppress(DumpError):

@@ -20,7 +20,7 @@ class Fault:
     why: str
 
 
-def find_fault(mount: Mount | None, settings: config.Storage) -> Fault | None:
+def find_fault(mount: Mount | None, settings: config.StorageSettings) -> Fault | None:
     """Say what keeps a mount from taking dumps, as far as the mount table tells; None: nothing does."""
     if mount is None:
         return Fault(code="not-mounted", why=f"{settings.mountpoint} is not mounted")
@@ -33,7 +33,7 @@ def find_fault(mount: Mount | None, settings: config.Storage) -> Fault | None:
     return None
 
 
-def floor_bytes(settings: config.Storage, space: Space) -> int:
+def floor_bytes(settings: config.StorageSettings, space: Space) -> int:
     """How much a dump must leave free: the setting, or the smaller of 4 GiB and a quarter of the volume.
 
     Under 4096 MiB free, EVE's next boot empties the crash folder before anyone has read it.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from .crash import Crash
+from .crash import FaultRun
 from .volume import Volume
 
 pytestmark = pytest.mark.system
@@ -11,7 +11,7 @@ fault = pytest.mark.fault
 
 
 @fault("none", "a whole run with nothing wrong, to compare the times with")
-def test_nothing_wrong(crash: Crash) -> None:
+def test_nothing_wrong(crash: FaultRun) -> None:
     crash.mount()
     ran = crash.run()
     assert ran.code == 0
@@ -21,7 +21,7 @@ def test_nothing_wrong(crash: Crash) -> None:
 
 
 @fault("makedumpfile is missing", "`dump.makedumpfile` names no file")
-def test_missing(crash: Crash) -> None:
+def test_missing(crash: FaultRun) -> None:
     crash.mount()
     crash.configure("dump", makedumpfile="/nonexistent/makedumpfile")
     crash.take_log_of_vmcore_dmesg()
@@ -35,7 +35,7 @@ def test_missing(crash: Crash) -> None:
 
 
 @fault("makedumpfile is not executable", "a script with mode 0644")
-def test_not_executable(crash: Crash) -> None:
+def test_not_executable(crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("stops")
     program = crash.folder / "makedumpfile"
@@ -46,7 +46,7 @@ def test_not_executable(crash: Crash) -> None:
 
 
 @fault("makedumpfile exits at once", "exit code 1 before the first byte of a record")
-def test_exits_at_once(crash: Crash) -> None:
+def test_exits_at_once(crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("exit_at_once")
     crash.run()
@@ -54,7 +54,7 @@ def test_exits_at_once(crash: Crash) -> None:
 
 
 @fault("makedumpfile exits in the middle", "exit code 1 after 24 MiB")
-def test_exits_in_the_middle(crash: Crash) -> None:
+def test_exits_in_the_middle(crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("exit_in_the_middle")
     crash.run()
@@ -63,7 +63,7 @@ def test_exits_in_the_middle(crash: Crash) -> None:
 
 
 @fault("makedumpfile fails after the last byte", "exit code 1 after the end record")
-def test_exits_after_the_last_byte(crash: Crash) -> None:
+def test_exits_after_the_last_byte(crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("exit_after_the_last_byte")
     crash.run()
@@ -71,7 +71,7 @@ def test_exits_after_the_last_byte(crash: Crash) -> None:
 
 
 @fault("makedumpfile is killed", "SIGKILL after 24 MiB")
-def test_killed(crash: Crash) -> None:
+def test_killed(crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("killed")
     crash.run()
@@ -79,7 +79,7 @@ def test_killed(crash: Crash) -> None:
 
 
 @fault("makedumpfile stops writing for ever", "sleeps after 24 MiB; `stall_s` is 2")
-def test_stops(crash: Crash) -> None:
+def test_stops(crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("stops")
     crash.configure("dump", stall_s=2)
@@ -88,7 +88,7 @@ def test_stops(crash: Crash) -> None:
 
 
 @fault("makedumpfile says the same for ever", "no byte after 24 MiB and one percentage; `stall_s` is 2")
-def test_stops_and_talks(crash: Crash) -> None:
+def test_stops_and_talks(crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("stops_and_talks")
     crash.configure("dump", stall_s=2)
@@ -99,7 +99,7 @@ def test_stops_and_talks(crash: Crash) -> None:
 @fault(
     "makedumpfile ignores SIGTERM", "ignores SIGTERM, SIGINT, SIGHUP and SIGPIPE, and stops; `stall_s` is 2"
 )
-def test_ignores_signals(crash: Crash) -> None:
+def test_ignores_signals(crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("ignores_signals")
     crash.configure("dump", stall_s=2)
@@ -108,7 +108,7 @@ def test_ignores_signals(crash: Crash) -> None:
 
 
 @fault("a slow first phase (no fault)", "3 s of percentages without a byte; `stall_s` is 1")
-def test_a_slow_start_is_no_stall(crash: Crash) -> None:
+def test_a_slow_start_is_no_stall(crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("slow_start")
     crash.configure("dump", stall_s=1)
@@ -117,7 +117,7 @@ def test_a_slow_start_is_no_stall(crash: Crash) -> None:
 
 
 @fault("makedumpfile floods its standard error", "24 MiB of escape sequences, NULs and invalid UTF-8")
-def test_floods(crash: Crash) -> None:
+def test_floods(crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("floods")
     ran = crash.run()
@@ -126,7 +126,7 @@ def test_floods(crash: Crash) -> None:
 
 
 @fault("the stream ends early", "exit code 0 after 24 MiB, no end record")
-def test_ends_early(crash: Crash) -> None:
+def test_ends_early(crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("ends_early")
     crash.run()
@@ -134,7 +134,7 @@ def test_ends_early(crash: Crash) -> None:
 
 
 @fault("the stream ends inside a record", "exit code 0 with 1000 bytes of a record of 1 MiB")
-def test_ends_inside_a_record(crash: Crash) -> None:
+def test_ends_inside_a_record(crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("ends_inside_a_record")
     crash.run()
@@ -149,7 +149,7 @@ def test_ends_inside_a_record(crash: Crash) -> None:
         pytest.param("negative_size", None, -4096, marks=fault("negative size", "a record of -4096 bytes")),
     ],
 )
-def test_impossible_record(crash: Crash, behaviour: str, offset: int | None, size: int) -> None:
+def test_impossible_record(crash: FaultRun, behaviour: str, offset: int | None, size: int) -> None:
     crash.mount()
     crash.stand_in(behaviour)
     crash.run()
@@ -162,7 +162,7 @@ def test_impossible_record(crash: Crash, behaviour: str, offset: int | None, siz
 
 
 @fault("offset beyond the free space", "a record at 2^40")
-def test_far_offset(crash: Crash) -> None:
+def test_far_offset(crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("far_offset")
     crash.run()
@@ -171,7 +171,7 @@ def test_far_offset(crash: Crash) -> None:
 
 
 @fault("overlapping record", "64 KiB of garbage over the page descriptors")
-def test_overlapping(crash: Crash) -> None:
+def test_overlapping(crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("overlapping")
     crash.run()
@@ -182,7 +182,7 @@ def test_overlapping(crash: Crash) -> None:
 
 
 @fault("garbage from the first byte", "random bytes, then exit code 0")
-def test_garbage_from_the_start(crash: Crash) -> None:
+def test_garbage_from_the_start(crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("garbage_from_the_start")
     crash.run()
@@ -190,7 +190,7 @@ def test_garbage_from_the_start(crash: Crash) -> None:
 
 
 @fault("garbage in the middle", "random bytes after 24 MiB")
-def test_garbage_in_the_middle(crash: Crash) -> None:
+def test_garbage_in_the_middle(crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("garbage_in_the_middle")
     crash.run()
@@ -201,7 +201,7 @@ def test_garbage_in_the_middle(crash: Crash) -> None:
 
 
 @fault("makedumpfile writes for ever", "the file grows without an end")
-def test_writes_for_ever(crash: Crash) -> None:
+def test_writes_for_ever(crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("writes_for_ever")
     crash.run()
@@ -209,7 +209,7 @@ def test_writes_for_ever(crash: Crash) -> None:
 
 
 @fault("makedumpfile writes for ever in one place", "64 KiB again and again; `dump.time_s` is 3")
-def test_writes_the_same_for_ever(crash: Crash) -> None:
+def test_writes_the_same_for_ever(crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("writes_the_same_for_ever")
     crash.configure("dump", time_s=3)
@@ -218,7 +218,7 @@ def test_writes_the_same_for_ever(crash: Crash) -> None:
 
 
 @fault("the size budget runs out", "`dump.max_bytes` is 30000000")
-def test_size_budget(crash: Crash) -> None:
+def test_size_budget(crash: FaultRun) -> None:
     crash.mount()
     crash.configure("dump", max_bytes=30_000_000)
     crash.run()
@@ -227,7 +227,7 @@ def test_size_budget(crash: Crash) -> None:
 
 
 @fault("makedumpfile does not exit", "sleeps after the end record")
-def test_stays_after_the_end(crash: Crash) -> None:
+def test_stays_after_the_end(crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("stays_after_the_end")
     crash.run(within_s=20)
@@ -235,7 +235,7 @@ def test_stays_after_the_end(crash: Crash) -> None:
 
 
 @fault("makedumpfile ignores SIGKILL", "hangs in the kernel, in a write to another volume that is frozen")
-def test_ignores_sigkill(crash: Crash, other_volume: Volume) -> None:
+def test_ignores_sigkill(crash: FaultRun, other_volume: Volume) -> None:
     crash.mount()
     crash.stand_in("writes_to_storage")
     crash.configure("dump", stall_s=2)
@@ -248,7 +248,7 @@ def test_ignores_sigkill(crash: Crash, other_volume: Volume) -> None:
 
 
 @fault("free pages are kept silently", "the page report says `Free pages : 0x0`")
-def test_free_pages_kept(crash: Crash) -> None:
+def test_free_pages_kept(crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("keeps_free_pages")
     crash.run()
@@ -256,7 +256,7 @@ def test_free_pages_kept(crash: Crash) -> None:
 
 
 @fault("another dump level than asked for", "makedumpfile runs with `-d 23`: user pages stay")
-def test_other_level(crash: Crash) -> None:
+def test_other_level(crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("other_level")
     crash.run(within_s=25)

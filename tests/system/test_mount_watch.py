@@ -17,6 +17,8 @@ import trio
 from kdumpd.host.mountevents import watch_mounts
 from kdumpd.host.mounts import Mount, find_mount, read_mounts
 
+from .wakeups import Wakeups
+
 pytestmark = pytest.mark.system
 
 BURSTS = 1500
@@ -132,16 +134,6 @@ async def watched(below: Path) -> AsyncIterator[tuple[Namespace, View]]:
         nursery.start_soon(view.follow)
         yield namespace, view
         nursery.cancel_scope.cancel()
-
-
-class Wakeups(trio.abc.Instrument):
-    """How often trio's loop woke up."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def after_io_wait(self, timeout: float) -> None:
-        self.count += 1
 
 
 def burst(chance: random.Random, paths: list[str], mounted: Counter[str]) -> list[str]:

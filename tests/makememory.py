@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tests import makedump
 
+from kdumpd.testing.kdumpfile import make_note
+
 PAGE = 4096
 PRESENT, LARGE, NO_EXECUTE = 1, 1 << 7, 1 << 63
 DIRECT_MAP = 0xFFFF888000000000
@@ -60,8 +62,8 @@ def core(
 ) -> bytes:
     """An ELF core file of frames 0 to the highest in `memory`; those not in there are zeros."""
     whole = b"".join(memory.get(frame, bytes(PAGE)) for frame in range(max(memory) + 1))
-    notes = b"".join(makedump.note(b"CORE", 1, struct.pack("<264xQ64x", pointer)) for pointer in stacks)
-    notes += makedump.note(b"VMCOREINFO", 0, vmcoreinfo)
+    notes = b"".join(make_note(b"CORE", 1, struct.pack("<264xQ64x", pointer)) for pointer in stacks)
+    notes += make_note(b"VMCOREINFO", 0, vmcoreinfo)
     data = PAGE + -(-len(notes) // PAGE) * PAGE
     segments = [(4, PAGE, 0, 0, len(notes)), (1, data, DIRECT_MAP, 0, len(whole))]
     if image:

@@ -17,6 +17,7 @@ from tests import makedump
 from kdumpd.dump import kdumpfile
 from kdumpd.dump.backfill import Backfill
 from kdumpd.errors import FormatError
+from kdumpd.testing.kdumpfile import DESCRIPTOR_BYTES, descriptors_offset
 
 ONE_FILE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=2000)
 
@@ -41,8 +42,8 @@ def whole(level: int = 31) -> bytes:
 
 
 WHOLE: Final = whole()
-START: Final = makedump.descriptors_offset(WHOLE)
-DATA: Final = START + len(FRAMES) * makedump.DESCRIPTOR_BYTES
+START: Final = descriptors_offset(WHOLE)
+DATA: Final = START + len(FRAMES) * DESCRIPTOR_BYTES
 
 
 def cut(size_bytes: int, dump: bytes = WHOLE, at_once: int = 16) -> bytes:

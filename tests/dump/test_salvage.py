@@ -23,6 +23,7 @@ from kdumpd.dump.salvage import salvage
 from kdumpd.dump.verdict import Verdict
 from kdumpd.host.threads import Worker
 from kdumpd.testing import SimulatedFolder, SimulatedMachine
+from kdumpd.testing.kdumpfile import descriptors_offset
 
 T = TypeVar("T")
 
@@ -89,7 +90,7 @@ def dumped(machine: SimulatedMachine) -> Path:
 def pages_in(dump: Path) -> dict[int, bytes]:
     """The pages in a dump as a reader sees them."""
     data, found = dump.read_bytes(), {}
-    start = makedump.descriptors_offset(data)
+    start = descriptors_offset(data)
     for index, frame in enumerate(sorted(KEPT)):
         offset, size_bytes, flags = struct.unpack_from("<QII", data, start + index * 24)
         if offset and offset + size_bytes <= len(data):

@@ -12,6 +12,7 @@ from tests.fuzz.target import Target, is_safe, refusal
 from kdumpd.crashes.artefacts import make_stamp, parse_name
 from kdumpd.dump import kdumpfile
 from kdumpd.errors import FormatError
+from kdumpd.testing.kdumpfile import descriptors_offset, make_note
 from kdumpd.vmcore import headers
 
 # Where the header has its status bits (diskdump_mod.h).
@@ -60,7 +61,7 @@ def _dumps() -> tuple[bytes, ...]:
 
 @functools.cache
 def _dump_regions() -> tuple[int, ...]:
-    starts = {0, 420, 4096, 4096 + 104, 8192, *map(makedump.descriptors_offset, _dumps())}
+    starts = {0, 420, 4096, 4096 + 104, 8192, *map(descriptors_offset, _dumps())}
     return tuple(sorted(starts | {start - 4096 for start in starts if start > 4096}))
 
 
@@ -90,7 +91,7 @@ def _with_incomplete_bit(content: bytes) -> bytes:
 
 @functools.cache
 def _cores() -> tuple[bytes, ...]:
-    device_dump = makedump.note(b"LINUX", 0x700, bytes(100))
+    device_dump = make_note(b"LINUX", 0x700, bytes(100))
     return makedump.vmcore(), makedump.vmcore(before=[device_dump]), makedump.vmcore(None)
 
 
@@ -125,7 +126,7 @@ def _change(base: int, cut_bytes: int, *changes: tuple[int, int, bytes]) -> byte
 
 def _kdump_seeds() -> list[bytes]:
     status, sub_header = _dump_regions().index(420), _dump_regions().index(4096)
-    table = _dump_regions().index(makedump.descriptors_offset(_dumps()[0]))
+    table = _dump_regions().index(descriptors_offset(_dumps()[0]))
     # Status and sizes; level and split, VMCOREINFO's offset and size, max_mapnr; two descriptors.
     fields = [*((status, at, 4) for at in (4, 8, 12, 16)), *((sub_header, at, 4) for at in (8, 12))]
     fields += [*((sub_header, at, 8) for at in (32, 40, 96)), *((table, at, 8) for at in (0, 8, 24, 32))]

@@ -13,7 +13,6 @@ ROWS = pytest.StashKey[list[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "fault(name, injected): a row of docs/reliability.md")
     config.stash[ROWS] = []
 
 

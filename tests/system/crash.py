@@ -254,6 +254,11 @@ class FaultRun:
     def reason(self) -> str | None:
         return self.text("reboot-reason")
 
+    def why(self) -> str | None:
+        """What reboot-reason gives as the cause that something is lacking."""
+        found = re.search(r" \((?:incomplete|no kdump): (.*)\)\n\Z", self.reason or "")
+        return found and found[1]
+
     @property
     def dump(self) -> Path:
         return self.kcrashes / f"kdump-{self.stamp}.dump"

@@ -3,12 +3,6 @@
 The layout is that of makedumpfile's IMPLEMENTATION document and diskdump_mod.h, in blocks of one page:
 
     header | sub-header and ELF notes | 1st bitmap | 2nd bitmap | page descriptors | page data
-
-The 1st bitmap has a bit for each page of memory, the 2nd for each page that is in the dump, and every
-bit of the 2nd has a descriptor. makedumpfile writes header, notes, sub-header and bitmaps first, then by
-turns some descriptors and, right after them, the 64 KiB of data that they describe. So in a dump that
-was stopped early the descriptors not yet written are holes (all zero), the last one may be torn, and
-those of the last turn may point past the end of the file.
 """
 
 import os
@@ -20,6 +14,31 @@ from attrs import frozen
 
 from kdumpd.errors import FormatError
 from kdumpd.vmcore.headers import MAX_VMCOREINFO_BYTES, read_at, read_exactly
+
+# Bitmaps and descriptors
+# -----------------------
+#
+# The 1st bitmap has a bit for each page frame of the machine that is memory. The 2nd has one for each frame
+# whose page is in the dump: memory, less what the level excludes. Bit n of byte m is frame 8 m + n.
+#
+# A page descriptor is an offset, a size and flags. There is one for each bit that is set in the 2nd bitmap,
+# in the order of the bits, and nothing in it says which frame it stands for: that is found by counting the
+# bits before the frame's own. So a descriptor that is lost or put in twice would shift all behind it, and
+# readers would show wrong memory without a complaint. Pages of zeros share one block of data.
+#
+# makedumpfile writes the header, the notes, the sub-header and the bitmaps first; then in batches some
+# descriptors and, right after them, the up to 64 KiB of data that they describe. Into a file that was cut:
+#
+#   - the descriptors that were not written are holes, which read as zeros; offset 0 means "no page";
+#   - the last one written may be torn; one that is broken anywhere else is damage;
+#   - those of the last batch may point past the end of the file, as their data never came.
+#
+# How many descriptors a cut file was to have decides where its data begins. That is the number of bits in the
+# 2nd bitmap, but for one case: with too little memory for whole bitmaps makedumpfile works in cycles
+# (IMPLEMENTATION, "cyclic mode") and writes the 2nd bitmap part by part, with pages in between. A file cut
+# before the last part has room for more descriptors than it has bits (_expected_pages).
+#
+# The format has no checksum. What is checked here is that header, bitmaps and descriptors agree.
 
 SIGNATURE: Final = b"KDUMP   "
 

@@ -7,6 +7,30 @@ from attrs import frozen
 
 from kdumpd.errors import DumpError
 
+# What its exit code does not say
+# -------------------------------
+#
+# Exit code 0 says that makedumpfile wrote all that it meant to write, and no more than that:
+#
+#   - Where it does not understand this kernel's free pages it keeps all of them, without a word. Linux 6.12
+#     with 1.7.6: "Free pages : 0x0" in the report, exit code 0, and the dump holds what processes freed
+#     before the panic. "The kernel version is not supported." is printed for kernels with which all is well,
+#     too, so it decides nothing. Only the page report tells (`unfiltered`).
+#   - A compression that it was built without it ignores: -z on Debian's 1.7.2 writes plain pages. What is
+#     built in is asked first (`parse_version`), and the header's word counts afterwards.
+#   - The page report comes with the last byte, at message level 16 and above. A dump that is cut has none;
+#     the same counts come from a dry run (`survey_argv`).
+#
+# Another exit code does not mean that there is nothing: what was written before it is good, and is sealed.
+#
+#   - Where it cannot read a page of memory it says so and exits with 1. But it prefers mmap(2), and there
+#     such a page is a SIGBUS and no message.
+#   - Out of memory, the kernel kills it: SIGKILL, and no message either.
+#   - With -F all messages go to standard error, as the dump goes to standard output; without it some
+#     go to standard output. Progress is separated by carriage returns and comes at most once a second.
+#
+# Sources: makedumpfile.c, print_info.c, and what 1.7.2, 1.7.6 and 1.7.8 did in docs/reliability.md's tests.
+
 # Dump levels are sums of these (makedumpfile(8), option -d).
 ZERO_PAGES: Final = 1
 CACHE_PAGES: Final = 2
@@ -148,9 +172,8 @@ def parse_report(messages: bytes) -> PageReport | None:
 def unfiltered(report: PageReport, level: int) -> str | None:
     """Say which class of pages the level excludes and this run did not, or None.
 
-    A machine that ran has free pages, user pages and cached pages; none excluded means that
-    makedumpfile did not recognise them in this kernel and kept them, silently. Measured: Linux 6.12
-    with makedumpfile 1.7.6 keeps all free pages, which hold freed user data.
+    A machine that ran has free pages, user pages and cached pages; none excluded means that makedumpfile did
+    not recognise them in this kernel and kept them.
     """
     for bit, count, what in (
         (FREE_PAGES, report.free_pages, "free pages"),

@@ -89,6 +89,27 @@ def _unescape(field: bytes) -> str:
     return os.fsdecode(_ESCAPE.sub(lambda escape: bytes([int(escape[1], 8)]), field))
 
 
+# Which mount does a path lead to?
+# -------------------------------
+#
+# The mount points in the table are not unique, and the last line with the right one is not the answer. Mounts
+# can be stacked on one another, and a mount can be hidden: by another one over a folder further up the path,
+# made later. Hidden mounts stay in the table, under the path that they had.
+#
+# What decides is the walk that the kernel makes. It starts in the root mount and goes along the path by name;
+# at each folder it looks whether something is mounted on this folder *of this mount*, goes on in that, and
+# looks again (traverse_mounts() in fs/namei.c). The table has all that the walk needs: each mount's id, the
+# id of the mount that it is mounted on (its parent), and where (proc(5), /proc/pid/mountinfo, fields 1, 2 and
+# 5). So find_mount() makes the same walk with (parent id, path) as the key. Of mounts stacked on one folder,
+# each is the parent of the next.
+#
+# Ids tell mounts apart while they are mounted, and are used again later (proc(5)). A folder that is held open
+# keeps its mount alive, so its id stays true: `Folder.mount_id` reads it from /proc/self/fdinfo, and the gate
+# compares it with the table's. That proves that a folder was opened *on* persist and not on the bare
+# directory under it, a moment before or after the mount. Device numbers prove no such thing: several mounts
+# share one, and btrfs shows another in stat(2) than in the table.
+
+
 def find_mount(table: Sequence[Mount], mountpoint: str) -> Mount | None:
     """Find the mount that a lookup of this path arrives in, if something is mounted exactly there.
 

@@ -33,6 +33,26 @@ _RECOVERY_S = 0.1
 _BUFFER_BYTES = 128 << 10
 
 
+# When the socket overruns
+# ------------------------
+#
+# Device events come through a netlink socket, by multicast: the kernel does not wait for a slow reader.
+# Where the receive buffer is full it drops the event, marks the socket as congested, and has the next read
+# fail with ENOBUFS (netlink_overrun() in net/netlink/af_netlink.c). Until the buffer has been read empty it
+# drops whatever else comes.
+#
+# What was lost cannot be asked for again. It need not be: an event is only a tick here, and the state is read
+# from sysfs after it. So an overrun costs one tick more:
+#
+#   1. close the socket, since libudev does not get past the error: pyudev's poll() raises an OSError without
+#      an errno from then on, for ever (measured, pyudev 0.24);
+#   2. wait 0.1 s, or a flood would have us open sockets and do nothing else;
+#   3. open another, and only then tick, so that the reader looks after the new watch is on. A change between
+#      closing and opening is in what it reads.
+#
+# The buffer is kept small on purpose, see _BUFFER_BYTES.
+
+
 @frozen(kw_only=True)
 class Partition:
     """A partition that the kernel has found."""

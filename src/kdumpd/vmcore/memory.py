@@ -30,6 +30,28 @@ _CACHED_ADDRESSES: Final = 4096
 _KERNEL_HALF: Final = 1 << 63
 
 
+# From the kernel's addresses to bytes in the vmcore
+# --------------------------------------------------
+#
+# Everything in a crashed kernel points to everything else by virtual address. The vmcore is ordered by
+# physical address. KASLR chooses anew at each boot, independently of each other, where the image lies in
+# physical memory, where it is mapped, and where the direct map of all memory, vmalloc and vmemmap begin
+# (arch/x86/boot/compressed/kaslr.c, arch/x86/mm/kaslr.c). So nothing is assumed, and two sources are asked.
+#
+# 1. The program headers. Each names a range of the file, the physical address of its first byte and the
+#    virtual one: the direct map's for all memory, and one more for the image
+#    (crash_prepare_elf64_headers() in kernel/crash_core.c; kexec-tools builds the same). They answer for
+#    most pointers. Their virtual address counts only where it lies in the kernel's half of the address space:
+#    some tools leave a zero there.
+# 2. The page tables, for what is in neither: vmalloc (stacks, modules), vmemmap, the per-CPU and CPU entry
+#    areas. VMCOREINFO has the address of the top table, SYMBOL(init_top_pgt), which lies in the image, so
+#    that (1) finds it, and whether there are 4 or 5 levels, NUMBER(pgtable_l5_enabled)
+#    (arch/x86/kernel/vmcore_info_64.c). See `pagetables`.
+#
+# A frame is a page of physical memory, by its number: physical address / page size. The dump, its bitmaps
+# and makedumpfile count in frames, so `find` returns one.
+
+
 class Memory:
     """Memory of a machine that crashed. All of it blocks.
 

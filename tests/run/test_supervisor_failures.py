@@ -91,7 +91,7 @@ async def test_makedumpfile_fails(
 @pytest.mark.parametrize(
     ("job", "how", "collected"),
     [
-        ("version", "exit", f"{LOG_ONLY} (no kdump: the program does not name itself as makedumpfile does)"),
+        ("version", "exit", f"{LOG_ONLY} (no kdump: the program is not makedumpfile: it prints no version)"),
         ("version", "stall", f"{LOG_ONLY} (no kdump: makedumpfile -v hangs)"),
         ("survey", "exit", COMPLETE),
         ("survey", "stall", COMPLETE),

@@ -66,11 +66,11 @@ def test_armed() -> None:
             "load-failed",
             "the capture kernel was not loaded: kernel file /boot/kernel is missing",
         ),
-        ({}, "nothing-loaded", "no capture kernel is loaded: /run/kdumpd/load tells nothing of this boot"),
+        ({}, "nothing-loaded", "no capture kernel is loaded: /run/kdumpd/load has no result of this boot"),
         (
             {"load_result": LOADED},
             "nothing-loaded",
-            "no capture kernel is loaded: it was, and was unloaded since",
+            "no capture kernel is loaded: one was, and has been unloaded",
         ),
         ({"loaded": Unknown(source="loaded", why=DENIED)}, "unknown", f"loaded: {DENIED}"),
         ({"command_line": Unknown(source="cmdline", why=DENIED)}, "unknown", f"cmdline: {DENIED}"),

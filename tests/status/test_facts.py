@@ -230,8 +230,8 @@ def test_load_result_of_the_init_script_is_understood(root: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        ("echo something else", "the program does not name itself as makedumpfile does"),
-        ("exit 1", "the program does not name itself as makedumpfile does"),
+        ("echo something else", "the program is not makedumpfile: it prints no version"),
+        ("exit 1", "the program is not makedumpfile: it prints no version"),
     ],
 )
 def test_makedumpfile_that_is_none(root: Path, body: str, why: str) -> None:

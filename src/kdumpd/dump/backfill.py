@@ -1,12 +1,12 @@
-"""The gaps in a dump that was cut: the pages that it was to hold and does not; and filling them.
+"""Backfill: pages that a cut dump was to hold, and does not, are put into it.
 
-makedumpfile writes the bitmap of the pages that it keeps before any page. So what a dump was to hold is
-known however early it was cut, and no other page gets into it here. For the format see `kdumpfile`.
+makedumpfile writes the bitmap of the pages that it keeps before any page. So it is known what a dump was to
+hold however early it was cut, and no other page gets in. For the format see `kdumpfile`.
 
-At every moment each descriptor is empty or leads to the very page that it stands for: what is going to be
-overwritten loses its descriptor first, and a new page gets its own last. So whatever fails, and wherever
-a thread is left behind, the dump is a sound one. A power cut needs no such order: until all of the file is
-synced it has a temporary name, and the next run removes it.
+At every moment each descriptor is empty or leads to its own page: it is emptied before its data is
+overwritten, and written after its new data. So the dump is sound wherever this stops, at an error or in a
+thread that is left behind. A power cut needs no such order: until the whole file is synced it has a temporary
+name, and the next run removes it.
 """
 
 import os
@@ -19,34 +19,34 @@ from kdumpd.dump.kdumpfile import DESCRIPTOR, Check, descriptors, is_sound
 from kdumpd.errors import FormatError
 from kdumpd.vmcore.headers import read_exactly
 
-# How much is put in at the most, and of a dump that may get no longer given up for it. The kernel's image
-# takes 12 MiB, compressed, and what leads on from there another 8 to 15 (measured on 2 and 8 GiB).
+# Upper bound of what is put in, and of what is overwritten for it in a dump that may not get longer. The
+# kernel's image takes 12 MiB, compressed, and what it points to another 8 to 15 (measured on 2 and 8 GiB).
 ROOM_BYTES: Final = 32 << 20
 
-# How much of a bitmap is looked at at once: 128 MiB of memory with pages of 4 KiB.
+# The bitmap is read in chunks. One covers 128 MiB of memory with pages of 4 KiB.
 _CHUNK_BYTES: Final = 4096
 _CHUNK_FRAMES: Final = 8 * _CHUNK_BYTES
 _CACHED_CHUNKS: Final = 64
-# The first page must stay where it is: readers, and `kdumpfile.check`, tell from it where the pages begin.
+# The first page must stay where it is: readers, and `kdumpfile.check`, see from it where the data begins.
 _SMALLEST_PAGES: Final = 16
 _ZLIB: Final = 0x01
 _EMPTY: Final = bytes(DESCRIPTOR.size)
 
 
 class Backfill:
-    """The gaps of one dump. All of it blocks.
+    """Fills the gaps of one dump. Every method blocks.
 
     Pages go to the end of the file. Where it may not get that much longer they replace the last
     pages in it: no more than needed, and none in its first quarter.
 
     Args:
         fd: the dump, open for reading and writing; it belongs to this object.
-        check: what it was found to hold.
-        limit_bytes: how long the file may get; None: as long as it takes.
+        check: what its check found.
+        limit_bytes: how long the file may get; None for no limit.
 
     Attributes:
         filled: pages put in so far.
-        changed: the file is not what it was checked as.
+        changed: the file has changed since its check.
         full: there is no more room.
     """
 
@@ -70,14 +70,14 @@ class Backfill:
         self._chunk = lru_cache(_CACHED_CHUNKS)(self._read_chunk)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         os.close(self._fd)
 
     def prepare(self) -> None:
-        """Count, and empty the descriptors that lead to nothing: they would lead to what is put there now.
+        """Count the bitmap's bits, and empty descriptors whose data is missing: new data will be put there.
 
         Raises:
-            FormatError: there is too little room, or the dump is of another form than makedumpfile's.
+            FormatError: there is too little room, or the pages are not in makedumpfile's order.
             OSError: it cannot be written.
         """
         if self._end - self._data < _SMALLEST_PAGES * self._header.block_bytes:
@@ -106,7 +106,7 @@ class Backfill:
         return offset == 0 or offset + size_bytes > self._next_offset
 
     def fill(self, pages: Mapping[int, bytes]) -> None:
-        """Put pages in by frame number, each compressed with zlib or as it is; those that fit.
+        """Put in those of these pages that fit; by frame number, each compressed with zlib or as it is.
 
         Raises:
             FormatError: the dump cannot be read.
@@ -133,7 +133,7 @@ class Backfill:
         self.filled += len(placed)
 
     def _count(self) -> None:
-        """Note how many pages come before each chunk of the bitmap."""
+        """Count the pages before each chunk of the bitmap."""
         total = 0
         for number in range(-(-self._header.bitmap_bytes // _CHUNK_BYTES)):
             self._before.append(total)
@@ -174,7 +174,7 @@ class Backfill:
         return int.from_bytes(read_exactly(self._fd, start + number * _CHUNK_BYTES, _CHUNK_BYTES), "little")
 
     def _index(self, frame: int) -> int:
-        """Which descriptor stands for a frame: there is one for each bit, in order."""
+        """The index of a frame's descriptor: there is one for each bit, in order."""
         chunk, bit = divmod(frame, _CHUNK_FRAMES)
         return self._before[chunk] + (self._chunk(chunk) & (1 << bit) - 1).bit_count()
 

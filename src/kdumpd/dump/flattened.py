@@ -25,14 +25,14 @@ END_OFFSET: Final = -1
 _HEADER = struct.Struct(">16sqq")
 _RECORD = struct.Struct(">qq")
 
-# No file is larger; a record beyond it is garbage, and writing it would make a monstrous sparse file.
+# A record beyond this is garbage; writing it would make a huge sparse file.
 MAX_FILE_BYTES: Final = 1 << 44
 
-# One step in a worker thread ends after so much, so that a cancel or a budget is never far.
+# Upper bound of one step in a worker thread, so that a cancel or a budget takes effect soon.
 _STEP_BYTES: Final = 8 << 20
 
-# So much is written before the kernel is told to begin with it: what waits to be written fills the capture
-# kernel's memory, and makes the last fsync long (docs/benchmarks.md).
+# Write-back is started whenever this much has been written: dirty pages would fill the capture kernel's
+# memory and make the last fsync slow (docs/benchmarks.md).
 _BEHIND_BYTES: Final = 8 << 20
 
 
@@ -84,8 +84,8 @@ Splice = Callable[[int, int, int, int], int]
 
 
 def write_behind(target: int) -> None:
-    """Have the kernel begin to write what a file's cache holds, and let go of what is written."""
-    # Where a file system can't, nothing is lost: fsync comes anyway.
+    """Start write-back of a file's dirty pages, and drop its clean ones from the cache."""
+    # Best effort: the fsync at the end comes anyway.
     with contextlib.suppress(OSError):
         os.posix_fadvise(target, 0, 0, os.POSIX_FADV_DONTNEED)
 
@@ -98,9 +98,9 @@ class FlattenedWriter:
 
     Attributes:
         written_bytes: data bytes written so far.
-        end_bytes: how long the file is by now.
+        end_bytes: the file's length so far.
         ended: the end record has come; the file is whole.
-        stopped: set it to make a step that hangs on the disk end as soon as it wakes.
+        stopped: set by the caller: a step that hangs on the disk then ends as soon as it wakes.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class FlattenedWriter:
         """Write what the source holds; return when it is empty, at the end, at the limit, or after 8 MiB.
 
         Args:
-            wait_s: for how long a source that is empty is waited for. A step for every 64 KiB that
+            wait_s: how long to wait for data where the source is empty. A step for every 64 KiB that
                 makedumpfile writes would cost more in thread switches than in copying.
 
         Raises:

@@ -1,4 +1,4 @@
-"""The kdump-compressed file: its header read, the whole file checked, a cut file sealed.
+"""The kdump-compressed format: read a file's headers, check a whole file, seal one that was cut.
 
 The layout is that of makedumpfile's IMPLEMENTATION document and diskdump_mod.h, in blocks of one page:
 
@@ -64,7 +64,7 @@ _SUB_HEADER: Final = struct.Struct("<8xII16xQQ48xQ")
 DESCRIPTOR: Final = struct.Struct("<QII8x")
 Descriptor = tuple[int, int, int]
 
-# What is read of bitmaps and descriptors at once: memory stays bounded however large the dump.
+# Bitmaps and descriptors are read in chunks of this size: memory stays bounded however large the dump.
 _CHUNK_BYTES: Final = DESCRIPTOR.size * 4096
 
 
@@ -81,7 +81,7 @@ class Header:
         block_bytes: size of a block, which is a page of memory.
         sub_header_blocks: blocks of the sub-header with the ELF notes.
         bitmap_blocks: blocks of the two bitmaps together.
-        max_mapnr: page frames that each bitmap speaks of.
+        max_mapnr: page frames that each bitmap covers.
         dump_level: classes of pages that makedumpfile was told to exclude (its ``-d``).
         vmcoreinfo: the VMCOREINFO note; empty if there is none.
     """
@@ -105,7 +105,7 @@ class Header:
 
     @property
     def incomplete(self) -> bool:
-        """True if the file says of itself that pages are missing."""
+        """True if the header says that pages are missing."""
         return bool(self.status & INCOMPLETE)
 
     @property
@@ -126,12 +126,12 @@ class Header:
 
 @frozen(kw_only=True)
 class Check:
-    """What a whole kdump file was found to hold.
+    """What the check of a kdump file found.
 
     Attributes:
         header: its headers.
         pages: page descriptors that are filled and whose data is in the file.
-        expected_pages: pages that it was to hold.
+        expected_pages: pages that the whole dump has.
         size_bytes: size of the file.
     """
 
@@ -180,8 +180,8 @@ def read_header(fd: int) -> Header:
 def check(fd: int) -> Check:
     """Check the structure of the kdump file open as `fd`: headers, bitmaps, every page descriptor.
 
-    Page data is not decompressed. Time grows with the pages of the dump, some 0.5 s for a million;
-    memory does not grow. A dump that was merely cut has fewer pages than expected.
+    Page data is not decompressed. It takes some 0.5 s for a million pages, and no more memory for many than
+    for few. A dump that was merely cut has fewer pages than expected.
 
     Raises:
         FormatError: the structure is broken, or was cut so early that no reader opens the file.
@@ -199,9 +199,9 @@ def check(fd: int) -> Check:
 
 
 def seal(fd: int) -> None:
-    """Set the incomplete bit in the header, so that a dump that was cut says so to its readers.
+    """Set the incomplete bit in the header, so that readers know that the dump was cut.
 
-    The bit is DUMP_DH_COMPRESSED_INCOMPLETE: with it crash warns when it opens the dump and names the
+    The bit is DUMP_DH_COMPRESSED_INCOMPLETE: with it crash warns when it opens the dump, and names the
     option that reads missing pages as zeros. The change is not synced.
 
     Raises:
@@ -226,7 +226,7 @@ def _vmcoreinfo(fd: int, offset: int, size_bytes: int) -> bytes:
 
 
 def _require_sane(header: Header, split: int) -> None:
-    """Refuse headers that contradict themselves, and files that are no whole dump by design."""
+    """Refuse headers that contradict themselves, and the parts of a split dump."""
     if header.max_mapnr == 0:
         raise FormatError("the dump was cut before its sub-header")
     if header.dump_level > _HIGHEST_LEVEL or split:
@@ -264,11 +264,7 @@ def _bits(fd: int, offset: int, size_bytes: int) -> int:
 
 
 def _expected_pages(fd: int, header: Header, dumpable: int) -> int:
-    """Count the descriptors that there is room for before the first data.
-
-    That is the bits of the 2nd bitmap, unless makedumpfile had so little memory that it wrote that
-    bitmap in parts with pages in between (its cyclic mode), and was stopped before the last part.
-    """
+    """Count the descriptors that there is room for before the first data: see above."""
     first_offset = next((offset for offset, _, _ in descriptors(fd, header, dumpable) if offset), None)
     if first_offset is None:
         return dumpable

@@ -1,4 +1,4 @@
-"""makedumpfile: its options, what it can do, its progress and its page report. Nothing here runs it."""
+"""makedumpfile: its command lines, and parsers of what it prints. Nothing here runs it."""
 
 import re
 from typing import Final
@@ -81,7 +81,7 @@ def version_argv(program: str) -> list[str]:
 
 
 def log_argv(program: str, vmcore: str, target: str) -> list[str]:
-    """The command that writes the crashed kernel's log; ``-f``: the target, a memory file, exists."""
+    """The command that writes the crashed kernel's log; ``-f`` as the target, a memory file, exists."""
     return [program, "--dump-dmesg", "-f", "--message-level", _ERRORS_ONLY, vmcore, target]
 
 
@@ -107,7 +107,7 @@ def parse_version(output: bytes) -> Capabilities:
     """
     version = re.search(rb"version (\d[\w.+-]{0,32})", output)
     if not version:
-        raise DumpError("the program does not name itself as makedumpfile does")
+        raise DumpError("the program is not makedumpfile: it prints no version")
     enabled = {match.decode() for match in re.findall(rb"^(lzo|zstd)\s+enabled", output, re.MULTILINE)}
     return Capabilities(version=version[1].decode(), compressions=frozenset({"zlib", "none"} | enabled))
 
@@ -152,7 +152,7 @@ _REPORT_LINES: Final = {
     "hole_pages": b"Memory Hole",
     "written_bytes": b"Write bytes",
 }
-# Everything that a privacy verdict needs; the others differ from version to version.
+# What the privacy verdict needs; other lines vary with the version.
 _NEEDED: Final = ("total_pages", "kept_pages", "cache_pages", "user_pages", "free_pages")
 
 

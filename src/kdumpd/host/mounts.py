@@ -28,7 +28,7 @@ _ESCAPE = re.compile(rb"\\([0-3][0-7]{2})")
 
 @frozen(kw_only=True)
 class Mount:
-    """One mount. Paths are as the process sees them whose table it is."""
+    """One mount. Paths are as seen by the process whose table it is."""
 
     mount_id: int
     parent_id: int
@@ -54,7 +54,7 @@ def parse_mountinfo(data: bytes) -> tuple[Mount, ...]:
     """Read a whole mount table, in its order.
 
     Raises:
-        FormatError: a line is not as proc(5) says, or the last one is cut short.
+        FormatError: a line is not as in proc(5), or the last one is cut short.
     """
     *lines, rest = data.split(b"\n")
     if rest:
@@ -85,7 +85,7 @@ def _options(field: bytes) -> frozenset[str]:
 
 
 def _unescape(field: bytes) -> str:
-    # A backslash that starts no octal escape stays: some file systems write their options unescaped.
+    # A backslash that starts no octal escape is left as it is: some file systems do not escape their options.
     return os.fsdecode(_ESCAPE.sub(lambda escape: bytes([int(escape[1], 8)]), field))
 
 
@@ -111,11 +111,11 @@ def _unescape(field: bytes) -> str:
 
 
 def find_mount(table: Sequence[Mount], mountpoint: str) -> Mount | None:
-    """Find the mount that a lookup of this path arrives in, if something is mounted exactly there.
+    """Find the mount that a lookup of this path ends in, if the path is its mount point.
 
-    Of several stacked mounts that is the last on top. A mount below a directory that was mounted over
-    later is hidden and not found. Nothing covers ``/``: a lookup starts in the root mount itself and does
-    not climb onto what was mounted over it (fs/namei.c, ``nd_jump_root()``). Links are not followed.
+    Of stacked mounts that is the topmost; a hidden mount is not found. Nothing covers ``/``: a lookup starts
+    in the root mount itself and does not climb onto what was mounted over it (nd_jump_root() in fs/namei.c).
+    Symbolic links are not followed.
     """
     names = [name for name in mountpoint.split("/") if name]
     by_path = {(mount.parent_id, mount.mountpoint): mount for mount in table}
@@ -123,7 +123,7 @@ def find_mount(table: Sequence[Mount], mountpoint: str) -> Mount | None:
     for length in range(1, len(names) + 1):
         path = "/" + "/".join(names[:length])
         found = None
-        # pop, not get: a table in which mounts are each other's parents must not hold us for ever.
+        # pop, not get: a table in which mounts are each other's parents must not loop for ever.
         while mount := by_path.pop((mount_id, path), None):
             found, mount_id = mount, mount.mount_id
     return found

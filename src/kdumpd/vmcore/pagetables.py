@@ -1,4 +1,4 @@
-"""Page tables of x86-64: which pages they take, and where an address leads to."""
+"""Page tables of x86-64: which frames they take, and which frame an address is mapped to."""
 
 import struct
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ from typing import Final
 # walk over all tables by _MAX_TABLES for each level.
 
 Read = Callable[[int], bytes | None]
-"""Reads a page of memory by its frame number; None where that cannot be."""
+"""Reads a page of memory by its frame number; None where it cannot be read."""
 
 _PAGE_BITS: Final = 12
 _INDEX_BITS: Final = 9
@@ -38,9 +38,9 @@ _LARGE: Final = 1 << 7
 _LARGE_LEVELS: Final = (2, 3)
 _ADDRESS: Final = (1 << 52) - (1 << _PAGE_BITS)
 _NO_ENTRIES: Final = (0,) * 512
-# An entry of a level above this one maps 512 GiB.
+# A table of this level covers 512 GiB.
 _SLOT_LEVEL: Final = 3
-# One for each 2 MiB that is mapped in small pages: 8 GiB of them.
+# One table for each 2 MiB that is mapped in small pages: 8 GiB of them.
 _MAX_TABLES: Final = 4096
 
 
@@ -91,7 +91,7 @@ class PageTables:
         return table
 
     def _all_below(self, tables: list[int], level: int) -> list[int]:
-        """The tables that these of a level lead to, each once; of damaged tables not more than is sane."""
+        """The tables one level below these, each once; bounded, as damaged tables may lead anywhere."""
         below = (frame for table in tables for frame in self._below(table, level))
         return list(dict.fromkeys(islice(below, _MAX_TABLES)))
 

@@ -1,9 +1,9 @@
 """Which pages of a crashed kernel an analyst needs first. Pure: memory is read through what is passed in.
 
-Readers open no dump without the kernel's page tables and its data, and say little without the stacks. What
-else counts is what these lead to. So pointers are followed, breadth first, as a conservative garbage
-collector does: that takes pages by how near they are to the crash, however large the machine is, and
-wherever KASLR and the allocators have put them.
+Readers cannot open a dump without the kernel's page tables and data, and show little without the stacks. What
+else matters is what these point to. So pointers are followed breadth first, as a conservative garbage
+collector does. That orders pages by their distance from the crash, however large the machine is and wherever
+KASLR and the allocators have put them.
 """
 
 import struct
@@ -13,14 +13,14 @@ from typing import Final, Protocol
 
 # How many page frames, and how many virtual pages, are remembered at most: some 8 MiB each.
 _MAX_REMEMBERED: Final = 1 << 16
-# The kernel's addresses are the highest ones; with page tables of 5 levels they begin here.
+# Kernel addresses are the highest ones; with page tables of 5 levels they begin here.
 _LOWEST_POINTER: Final = 0xFF << 56
-# A pointer to a stack or a large structure is one to its start: a task takes three pages, its stack four.
+# Pointers to large objects point to their start: a task takes three pages, a stack four.
 _SPAN_PAGES: Final = 4
 
 
 class CrashedMemory(Protocol):
-    """What is asked of the memory of a machine that crashed; ``memory.Memory`` has it."""
+    """The memory of a crashed machine, as far as it is needed here; ``memory.Memory`` is it."""
 
     @property
     def page_bytes(self) -> int:
@@ -34,21 +34,21 @@ class CrashedMemory(Protocol):
         """Frames that are needed before all others."""
 
     def read(self, frame: int, /) -> bytes | None:
-        """A page; None where it cannot be read."""
+        """The page of a frame; None if it cannot be read."""
 
     def find(self, address: int, /) -> int | None:
-        """The frame of the page at this address; None where there is none."""
+        """The frame of the page at this address; None if nothing is mapped there."""
 
 
 def first_needed(memory: CrashedMemory, kept: Callable[[int], bool]) -> Iterator[int]:
-    """The frames to have first: landmarks; then by turns the image and what all of it points to.
+    """Yield frames in the order of need: landmarks, then the image, alternating with what was pointed to.
 
-    The image is taken from its end: there its data lies, before that the constants, and at its start the
-    code, which debug symbols have too.
+    The image goes from its end to its start: data comes last in it, before that the constants, and first the
+    code, which debug symbols have as well.
 
     Args:
         memory: the crashed memory.
-        kept: says of a frame whether it may be in the dump; no other one is given or followed.
+        kept: whether a frame may be in the dump; others are neither yielded nor followed.
     """
     search = _Search(memory, kept)
     for frame in filter(kept, memory.landmarks()):
@@ -72,7 +72,7 @@ class _Search:
         self._virtual_pages: set[int] = set()
 
     def step(self) -> Iterator[int]:
-        """The next one, followed; if there is any."""
+        """Follow and yield the next one, if there is one."""
         if self.queue:
             yield self.follow(self.queue.popleft())
 

@@ -14,7 +14,7 @@ TARGETS: Final[Mapping[str, Target]] = {
     "vmcoreinfo": files.VMCOREINFO,
     "panic": logs.PANIC,
     "panic-lines": logs.PANIC_LINES,
-    "logtext": logs.TEXT,
+    "log-lines": logs.LINES,
     "mountinfo": tables.MOUNTINFO,
     "uevent": tables.UEVENT,
     "makedumpfile": tables.MAKEDUMPFILE,

@@ -16,7 +16,7 @@ QMP_REQUEST = "vm: qmp "
 
 
 @attrs.frozen(kw_only=True)
-class ConsoleLine:
+class SerialLine:
     """A line of the serial console, and how long after power-on it was complete."""
 
     time_s: float
@@ -46,12 +46,12 @@ class BootEnd:
     QEMU's own events are lines of the console: "qemu: RESET", "qemu: WATCHDOG" and the like.
     """
 
-    console: tuple[ConsoleLine, ...]
+    console: tuple[SerialLine, ...]
     reason: str
 
 
 def boot(
-    hardware: Hardware, *, begin: str, begin_s: float, limit_s: float, watch: Callable[[ConsoleLine], None]
+    hardware: Hardware, *, begin: str, begin_s: float, limit_s: float, watch: Callable[[SerialLine], None]
 ) -> BootEnd:
     """Run a machine until it resets, powers off, or the time is over; `watch` is given each line at once.
 
@@ -105,13 +105,13 @@ class _Session:
     """What is known of a running QEMU."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], qmp: socket.socket, watch: Callable[[ConsoleLine], None]
+        self, process: subprocess.Popen[bytes], qmp: socket.socket, watch: Callable[[SerialLine], None]
     ) -> None:
         self.started_s = time.monotonic()
         self.process = process
         self.qmp = qmp
         self.watch = watch
-        self.console: list[ConsoleLine] = []
+        self.console: list[SerialLine] = []
         self.reason = "unknown"
         self.partial: dict[int, bytes] = {}
         self._execute("qmp_capabilities")
@@ -148,7 +148,7 @@ class _Session:
         return bool(data)
 
     def _console_line(self, text: str) -> None:
-        line = ConsoleLine(time_s=time.monotonic() - self.started_s, text=text)
+        line = SerialLine(time_s=time.monotonic() - self.started_s, text=text)
         self.console.append(line)
         self.watch(line)
         if text.startswith(QMP_REQUEST):

@@ -11,7 +11,7 @@ import attrs
 from . import bundle, disk, image, makedumpfile, modules, squashfs
 from .app import REPOSITORY, app
 from .disk import PersistDisk
-from .machine import BootEnd, ConsoleLine, Hardware, boot
+from .machine import BootEnd, Hardware, SerialLine, boot
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -48,7 +48,7 @@ class Scenario:
 class Run:
     """What a scenario left: the console, how QEMU ended, the persist disk."""
 
-    console: tuple[ConsoleLine, ...]
+    console: tuple[SerialLine, ...]
     ending: str
     persist: PersistDisk
 
@@ -72,7 +72,7 @@ def crash(
     persist: PersistDisk | None = None,
     write_log: Path | None = None,
     more_disks: Sequence[tuple[str, Path, bool]] = (),
-    watch: Callable[[ConsoleLine], None] = lambda line: None,
+    watch: Callable[[SerialLine], None] = lambda line: None,
 ) -> Run:
     """Run a scenario to its end; its files go into `folder`.
 
@@ -104,7 +104,7 @@ def crash(
     return Run(console=ending.console, ending=ending.reason, persist=persist)
 
 
-def _boot(hardware: Hardware, limit_s: float, watch: Callable[[ConsoleLine], None]) -> BootEnd:
+def _boot(hardware: Hardware, limit_s: float, watch: Callable[[SerialLine], None]) -> BootEnd:
     """Run a machine, and once more if it never came to the guest's own scripts.
 
     Now and then, two emulated processors on a busy host lose a timer while the kernel starts, and sleep for

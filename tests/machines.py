@@ -4,7 +4,7 @@ from typing import Any
 
 import attrs
 
-from kdumpd.config import Config, Dump, Storage
+from kdumpd.config import Config, DumpSettings, StorageSettings
 from kdumpd.dump.makedumpfile import Capabilities
 from kdumpd.host.folder import Space
 from kdumpd.host.mounts import Mount
@@ -80,7 +80,7 @@ EVERYTHING_UNKNOWN = Facts(
 )
 MANY_WARNINGS = attrs.evolve(
     ARMED,
-    config=Config(dump=Dump(compression="zstd")),
+    config=Config(dump=DumpSettings(compression="zstd")),
     command_line="quiet",
     forbidden=False,
     reserved_bytes=64 * MIB,
@@ -101,7 +101,7 @@ SAMPLES = {
         MANY_WARNINGS,
         loaded=Unknown(source="/sys/" + "long path " * 20, why=DENIED),
         space=Space(free_bytes=MIB, total_bytes=50 * GIB),
-        config=Config(storage=Storage(mountpoint="/" + "long path " * 20)),
+        config=Config(storage=StorageSettings(mountpoint="/" + "long path " * 20)),
         makedumpfile=Unknown(source="/" + "long path " * 20, why="it hangs"),
         last_crash=attrs.evolve(CRASH, title="BUG: " + "x" * 300, reason="kernel panic, " + "why " * 100),
         reboot_reason="nuclear power plant " * 50,

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tests import makedump
 
+from kdumpd.testing.kdumpfile import make_note
+
 PAGE = 4096
 PRESENT, LARGE, NO_EXECUTE = 1, 1 << 7, 1 << 63
 DIRECT_MAP = 0xFFFF888000000000
@@ -26,12 +28,12 @@ class Tables:
         """Map a page; of 2 MiB with `large` 2, of 1 GiB with 3."""
         table = self.top
         for level in range(self.levels, large, -1):
-            place = address >> 12 + 9 * (level - 1) & 511
-            if not self.pages[table][place]:
+            index = address >> 12 + 9 * (level - 1) & 511
+            if not self.pages[table][index]:
                 below = max(self.pages) + 1
                 self.pages[below] = [0] * 512
-                self.pages[table][place] = below << 12 | PRESENT | 0x66
-            table = (self.pages[table][place] & (1 << 52) - 1) >> 12
+                self.pages[table][index] = below << 12 | PRESENT | 0x66
+            table = (self.pages[table][index] & (1 << 52) - 1) >> 12
         bits = PRESENT | NO_EXECUTE | (LARGE if large > 1 else 0)
         self.pages[table][address >> 12 + 9 * (large - 1) & 511] = frame << 12 | bits
 
@@ -60,13 +62,13 @@ def core(
 ) -> bytes:
     """An ELF core file of frames 0 to the highest in `memory`; those not in there are zeros."""
     whole = b"".join(memory.get(frame, bytes(PAGE)) for frame in range(max(memory) + 1))
-    notes = b"".join(makedump.note(b"CORE", 1, struct.pack("<264xQ64x", pointer)) for pointer in stacks)
-    notes += makedump.note(b"VMCOREINFO", 0, vmcoreinfo)
+    notes = b"".join(make_note(b"CORE", 1, struct.pack("<264xQ64x", pointer)) for pointer in stacks)
+    notes += make_note(b"VMCOREINFO", 0, vmcoreinfo)
     data = PAGE + -(-len(notes) // PAGE) * PAGE
     segments = [(4, PAGE, 0, 0, len(notes)), (1, data, DIRECT_MAP, 0, len(whole))]
     if image:
-        place = data + image.start * PAGE
-        segments.insert(1, (1, place, IMAGE, image.start * PAGE, len(image) * PAGE))
+        start = data + image.start * PAGE
+        segments.insert(1, (1, start, IMAGE, image.start * PAGE, len(image) * PAGE))
     ident = b"\x7fELF" + bytes([2, 1, 1]) + bytes(9)
     header = ident + struct.pack("<HHIQQQIHHHHHH", 4, machine, 1, 0, 64, 0, 0, 64, 56, len(segments), 0, 0, 0)
     return (header + _headers(segments)).ljust(PAGE, b"\0") + notes.ljust(data - PAGE, b"\0") + whole

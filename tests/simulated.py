@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import trio
+
 from kdumpd.config import SECTIONS, Config
 from kdumpd.dump import kdumpfile
 from kdumpd.run.finish import Outcome
@@ -29,6 +31,12 @@ def configured(**sections: dict[str, Any]) -> Config:
 async def collect(machine: SimulatedMachine, **sections: dict[str, Any]) -> Outcome:
     """One whole run."""
     return await supervise(configured(**sections), machine=machine)
+
+
+async def collect_in(seconds: float, machine: SimulatedMachine, **sections: dict[str, float]) -> Outcome:
+    """One whole run that must be over within these seconds."""
+    with trio.fail_after(seconds):
+        return await collect(machine, **sections)
 
 
 def reason(machine: SimulatedMachine) -> str | None:

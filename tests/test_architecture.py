@@ -114,3 +114,20 @@ def test_reading_a_record_costs_no_event_loop(module: str, not_loaded: set[str])
     code = f"import sys, {module}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not not_loaded & set(done.stdout.split())
+
+
+MAP = (ROOT / "docs/architecture.md").read_text()
+
+
+def test_the_map_names_files_that_are_there() -> None:
+    inside = re.findall(rf"(?<!tests/)\b(?:{'|'.join(BELOW)})/\w+\.py\b", MAP)
+    beside = re.findall(r"`((?:etc|docs|tests)/[\w./-]+)`", MAP)
+    assert len(inside) > 30
+    paths = [*(PACKAGE / name for name in inside), *(ROOT / name for name in beside)]
+    assert [path for path in paths if not path.exists()] == []
+
+
+def test_the_map_names_functions_that_are_there() -> None:
+    named = re.findall(r"`(\w+)`,? (?:of|in) `(\w+/\w+\.py)`", MAP)
+    assert len(named) > 5
+    assert [name for name, file in named if f"def {name}(" not in (PACKAGE / file).read_text()] == []

@@ -21,6 +21,7 @@ from kdumpd.dump.kdumpfile import check
 from kdumpd.dump.makedumpfile import parse_report
 from kdumpd.dump.verdict import NO_DUMP
 from kdumpd.errors import ConfigError, FormatError
+from kdumpd.testing.kdumpfile import descriptors_offset
 
 pytestmark = pytest.mark.slow
 
@@ -160,7 +161,7 @@ def test_a_record_of_the_last_second_that_a_calendar_has_is_read() -> None:
 
 def test_a_dump_has_no_more_pages_than_the_machine(tmp_path: Path) -> None:
     dump = bytearray(makedump.kdump(max_mapnr=1000))
-    table = makedump.descriptors_offset(bytes(dump))
+    table = descriptors_offset(bytes(dump))
     struct.pack_into("<Q", dump, table, table + 24 * 1001)
     path = tmp_path / "dump"
     path.write_bytes(dump)

@@ -10,17 +10,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kdumpd.config import Budget as BudgetSettings
-    from kdumpd.config import Config, load_config, parse_config
-    from kdumpd.config import Console as ConsoleSettings
-    from kdumpd.config import CrashLoop as CrashLoopSettings
-    from kdumpd.config import Dump as DumpSettings
-    from kdumpd.config import Reasons as ReasonsSettings
-    from kdumpd.config import Reboot as RebootSettings
-    from kdumpd.config import Retention as RetentionSettings
-    from kdumpd.config import Storage as StorageSettings
-    from kdumpd.config import Vmcore as VmcoreSettings
-    from kdumpd.config import Watchdog as WatchdogSettings
+    from kdumpd.config import (
+        BudgetSettings,
+        Config,
+        ConsoleSettings,
+        CrashLoopSettings,
+        DumpSettings,
+        ReasonsSettings,
+        RebootSettings,
+        RetentionSettings,
+        StorageSettings,
+        VmcoreSettings,
+        WatchdogSettings,
+        load_config,
+        parse_config,
+    )
     from kdumpd.crashes.inventory import Crash, find_crash
     from kdumpd.crashes.inventory import read_folder as read_crashes
     from kdumpd.crashes.record import CrashRecord, parse_record
@@ -105,17 +109,17 @@ __all__ = [
 
 # Where each name is defined: its module, and its name there if that is another one.
 _HOMES = {
-    "BudgetSettings": "config:Budget",
+    "BudgetSettings": "config",
     "Cause": "dmesg.panic",
     "Changes": "storage.changes",
     "Config": "config",
     "ConfigError": "errors",
-    "ConsoleSettings": "config:Console",
+    "ConsoleSettings": "config",
     "Crash": "crashes.inventory",
-    "CrashLoopSettings": "config:CrashLoop",
+    "CrashLoopSettings": "config",
     "CrashRecord": "crashes.record",
     "DumpError": "errors",
-    "DumpSettings": "config:Dump",
+    "DumpSettings": "config",
     "FinishContext": "run.finish",
     "Finish": "run.finish",
     "Folder": "host.folder",
@@ -129,18 +133,18 @@ _HOMES = {
     "Panic": "dmesg.panic",
     "Partition": "host.uevents",
     "Progress": "dump.stream",
-    "ReasonsSettings": "config:Reasons",
-    "RebootSettings": "config:Reboot",
-    "RetentionSettings": "config:Retention",
+    "ReasonsSettings": "config",
+    "RebootSettings": "config",
+    "RetentionSettings": "config",
     "Seekable": "dump.copy",
     "Space": "host.folder",
     "Status": "status.assess",
     "Storage": "storage.gate",
     "StorageError": "errors",
-    "StorageSettings": "config:Storage",
+    "StorageSettings": "config",
     "Verdict": "dump.verdict",
-    "VmcoreSettings": "config:Vmcore",
-    "WatchdogSettings": "config:Watchdog",
+    "VmcoreSettings": "config",
+    "WatchdogSettings": "config",
     "__version__": "version",
     "capture_dump": "dump.capture",
     "commit_file": "host.commit",

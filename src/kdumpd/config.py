@@ -77,14 +77,14 @@ def _tuple_of_list(value: object) -> object:
 
 
 @frozen(kw_only=True)
-class Vmcore:
+class VmcoreSettings:
     """``[vmcore]``: where the crashed kernel's memory is read."""
 
     path: str = field(default="/proc/vmcore", validator=_path)
 
 
 @frozen(kw_only=True)
-class Storage:
+class StorageSettings:
     """``[storage]``: when persist counts as ready."""
 
     mountpoint: str = field(default="/persist", validator=_path)
@@ -100,7 +100,7 @@ class Storage:
 
 
 @frozen(kw_only=True)
-class Dump:
+class DumpSettings:
     """``[dump]``: what is dumped, how, and how long it may take."""
 
     directory: str = field(
@@ -120,7 +120,7 @@ class Dump:
 
 
 @frozen(kw_only=True)
-class Retention:
+class RetentionSettings:
     """``[retention]``: how many artefacts of each kind stay."""
 
     dumps: int = field(default=5, validator=_count)
@@ -128,7 +128,7 @@ class Retention:
 
 
 @frozen(kw_only=True)
-class Console:
+class ConsoleSettings:
     """``[console]``: where the panic text is shown, and how fast."""
 
     targets: tuple[str, ...] = field(default=("/dev/console",), converter=_tuple_of_list, validator=_paths)
@@ -136,7 +136,7 @@ class Console:
 
 
 @frozen(kw_only=True)
-class Reasons:
+class ReasonsSettings:
     """``[reasons]``: the folder of the reason files; empty means the mount point."""
 
     directory: str = field(
@@ -145,7 +145,7 @@ class Reasons:
 
 
 @frozen(kw_only=True)
-class Watchdog:
+class WatchdogSettings:
     """``[watchdog]``: the hardware watchdog to pet; empty is off."""
 
     device: str = field(
@@ -155,7 +155,7 @@ class Watchdog:
 
 
 @frozen(kw_only=True)
-class Budget:
+class BudgetSettings:
     """``[budget]``: the whole run's time, and what the final phase has beyond it."""
 
     total_s: float = field(default=1800, validator=_some_seconds)
@@ -163,7 +163,7 @@ class Budget:
 
 
 @frozen(kw_only=True)
-class Reboot:
+class RebootSettings:
     """``[reboot]``: how the machine is restarted and where the kernel's panic timeout is read."""
 
     method: str = field(default="sysrq", validator=_one_of("sysrq", "syscall"))
@@ -171,7 +171,7 @@ class Reboot:
 
 
 @frozen(kw_only=True)
-class CrashLoop:
+class CrashLoopSettings:
     """``[crash_loop]``: so many dumps in this window, and the next crash saves its log alone; 0 is off."""
 
     dumps: int = field(default=3, validator=_count_or_none)
@@ -182,16 +182,16 @@ class CrashLoop:
 class Config:
     """Every setting, checked. ``Config()`` is the default configuration."""
 
-    vmcore: Vmcore = field(factory=Vmcore)
-    storage: Storage = field(factory=Storage)
-    dump: Dump = field(factory=Dump)
-    retention: Retention = field(factory=Retention)
-    console: Console = field(factory=Console)
-    reasons: Reasons = field(factory=Reasons)
-    watchdog: Watchdog = field(factory=Watchdog)
-    budget: Budget = field(factory=Budget)
-    reboot: Reboot = field(factory=Reboot)
-    crash_loop: CrashLoop = field(factory=CrashLoop)
+    vmcore: VmcoreSettings = field(factory=VmcoreSettings)
+    storage: StorageSettings = field(factory=StorageSettings)
+    dump: DumpSettings = field(factory=DumpSettings)
+    retention: RetentionSettings = field(factory=RetentionSettings)
+    console: ConsoleSettings = field(factory=ConsoleSettings)
+    reasons: ReasonsSettings = field(factory=ReasonsSettings)
+    watchdog: WatchdogSettings = field(factory=WatchdogSettings)
+    budget: BudgetSettings = field(factory=BudgetSettings)
+    reboot: RebootSettings = field(factory=RebootSettings)
+    crash_loop: CrashLoopSettings = field(factory=CrashLoopSettings)
 
     @property
     def crash_folder(self) -> str:
@@ -205,16 +205,16 @@ class Config:
 
 
 SECTIONS: dict[str, type[Any]] = {
-    "vmcore": Vmcore,
-    "storage": Storage,
-    "dump": Dump,
-    "retention": Retention,
-    "console": Console,
-    "reasons": Reasons,
-    "watchdog": Watchdog,
-    "budget": Budget,
-    "reboot": Reboot,
-    "crash_loop": CrashLoop,
+    "vmcore": VmcoreSettings,
+    "storage": StorageSettings,
+    "dump": DumpSettings,
+    "retention": RetentionSettings,
+    "console": ConsoleSettings,
+    "reasons": ReasonsSettings,
+    "watchdog": WatchdogSettings,
+    "budget": BudgetSettings,
+    "reboot": RebootSettings,
+    "crash_loop": CrashLoopSettings,
 }
 
 

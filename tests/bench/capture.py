@@ -6,7 +6,7 @@ from pathlib import Path
 
 import attrs
 from tests.vm import recording
-from tests.vm.makedumpfile import PLACE, PROGRAM
+from tests.vm.makedumpfile import MOUNTPOINT, PROGRAM
 from tests.vm.scenario import Run, crash
 
 from .measure import Comparison, compare
@@ -26,9 +26,9 @@ dumps = 0
 """
 COMPARE = """
 while ! grep -q ' /persist ' /proc/mounts; do sleep 0.1; done
-for place in dev proc sys persist tmp; do mount --rbind "/$place" "/app/$place"; done
+for name in dev proc sys persist tmp; do mount --rbind "/$name" "/app/$name"; done
 mount --bind /scenario/kdumpd.toml /app/etc/kdumpd.toml
-mount --bind /scenario/makedumpfile /app{place}
+mount --bind /scenario/makedumpfile /app{mountpoint}
 measure() {{
     rm -rf /persist/*
     sync
@@ -50,7 +50,7 @@ def against_eve_order(rounds: int) -> list[Comparison]:
     """Process start to ready-to-reboot, one emulated CPU, 128 MiB; neither is in a container."""
     hooks = {
         "before-crash": recording.FILL,
-        "collect": COMPARE.format(place=PLACE, rounds=rounds + 1, delay_s=LINE_DELAY_S),
+        "collect": COMPARE.format(mountpoint=MOUNTPOINT, rounds=rounds + 1, delay_s=LINE_DELAY_S),
         "eve-order": EVE_ORDER.read_text(),
     }
     scenario = attrs.evolve(

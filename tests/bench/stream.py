@@ -9,7 +9,7 @@ from pathlib import Path
 import trio
 from attrs import frozen
 
-from kdumpd.config import Dump as Settings
+from kdumpd.config import DumpSettings as Settings
 from kdumpd.dump.job import DumpJob
 from kdumpd.host.folder import Folder
 from kdumpd.host.linux import LinuxMachine

@@ -17,16 +17,16 @@ def enlarge(vmcore: Path, target: Path, *, size_bytes: int) -> None:
     with target.open("r+b") as file:
         header = file.read(64)
         offset, count = struct.unpack_from("<Q", header, 32)[0], struct.unpack_from("<H", header, 56)[0]
-        places = [offset + index * _PROGRAM_HEADER.size for index in range(count)]
+        offsets = [offset + index * _PROGRAM_HEADER.size for index in range(count)]
         segments = []
-        for place in places:
-            file.seek(place)
-            segments.append((place, list(_PROGRAM_HEADER.unpack(file.read(_PROGRAM_HEADER.size)))))
-        place, last = max(segments, key=lambda segment: segment[1][2] + segment[1][5])
+        for offset in offsets:
+            file.seek(offset)
+            segments.append((offset, list(_PROGRAM_HEADER.unpack(file.read(_PROGRAM_HEADER.size)))))
+        offset, last = max(segments, key=lambda segment: segment[1][2] + segment[1][5])
         grown = size_bytes - (last[2] + last[5])
         if grown > 0:
             last[5] += grown
             last[6] += grown
-            file.seek(place)
+            file.seek(offset)
             file.write(_PROGRAM_HEADER.pack(*last))
             file.truncate(last[2] + last[5])

@@ -162,7 +162,7 @@ def test_keys_that_are_missing_have_their_default() -> None:
         ({"schema": None}, "no schema version"),
         ({"schema": True}, "no schema version"),
         ({"schema": 0}, "no schema version"),
-        ({"crash_time_s": True}, "crash_time_s is true, which cannot be"),
+        ({"crash_time_s": True}, "crash_time_s is true, which is of a wrong type"),
         ({"crash_time_s": 1.5}, "crash_time_s is 1.5"),
         ({"title": 7}, "title is 7"),
         ({"reason": None}, "reason is null"),

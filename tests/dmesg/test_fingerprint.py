@@ -105,10 +105,11 @@ CHANGES = [
 
 
 @pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("name", NAMES)
-def test_the_same_fault_on_another_day(name: str, change: Callable[[str], str]) -> None:
-    log = read(name)
-    assert found(change(log)).fingerprint == found(log).fingerprint
+def test_the_same_fault_on_another_day(change: Callable[[str], str]) -> None:
+    changed = [
+        name for name in NAMES if found(change(read(name))).fingerprint != found(read(name)).fingerprint
+    ]
+    assert changed == []
 
 
 @pytest.mark.parametrize("change", CHANGES)

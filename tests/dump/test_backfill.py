@@ -1,4 +1,4 @@
-"""Pages put into a dump that was cut: the right ones, in the right place, within the limit."""
+"""Pages put into a dump that was cut: the right ones, at the right offset, within the limit."""
 
 import os
 import struct
@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from tests import makedump
 
 from kdumpd.dump import kdumpfile
-from kdumpd.dump.backfill import Gaps
+from kdumpd.dump.backfill import Backfill
 from kdumpd.errors import FormatError
+from kdumpd.testing.kdumpfile import DESCRIPTOR_BYTES, descriptors_offset
 
 ONE_FILE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=2000)
 
@@ -41,8 +42,8 @@ def whole(level: int = 31) -> bytes:
 
 
 WHOLE: Final = whole()
-START: Final = makedump.descriptors_offset(WHOLE)
-DATA: Final = START + len(FRAMES) * makedump.DESCRIPTOR_BYTES
+START: Final = descriptors_offset(WHOLE)
+DATA: Final = START + len(FRAMES) * DESCRIPTOR_BYTES
 
 
 def cut(size_bytes: int, dump: bytes = WHOLE, at_once: int = 16) -> bytes:
@@ -57,14 +58,14 @@ def cut(size_bytes: int, dump: bytes = WHOLE, at_once: int = 16) -> bytes:
 
 
 @contextmanager
-def opened(folder: Path, data: bytes, limit_bytes: int | None = None) -> Iterator[Gaps]:
+def opened(folder: Path, data: bytes, limit_bytes: int | None = None) -> Iterator[Backfill]:
     path = folder / "dump"
     path.write_bytes(data)
     fd = os.open(path, os.O_RDWR)
-    gaps = Gaps(fd, kdumpfile.check(fd), limit_bytes=limit_bytes)
-    gaps.prepare()
-    yield gaps
-    gaps.close()
+    backfill = Backfill(fd, kdumpfile.check(fd), limit_bytes=limit_bytes)
+    backfill.prepare()
+    yield backfill
+    backfill.close()
 
 
 def pages_of(dump: bytes) -> dict[int, bytes]:
@@ -99,32 +100,32 @@ def file(folder: Path) -> bytes:
 
 
 def test_what_a_dump_was_to_hold_is_known(tmp_path: Path) -> None:
-    with opened(tmp_path, cut(DATA + 100000)) as gaps:
-        expected = [frame for frame in range(MAX_MAPNR) if gaps.expects(frame)]
-        assert not gaps.expects(-1)
-        assert not gaps.expects(1 << 60)
-        assert [frame for frame in FRAMES if not gaps.lacks(frame)] == list(pages_of(file(tmp_path)))
+    with opened(tmp_path, cut(DATA + 100000)) as backfill:
+        expected = [frame for frame in range(MAX_MAPNR) if backfill.expects(frame)]
+        assert not backfill.expects(-1)
+        assert not backfill.expects(1 << 60)
+        assert [frame for frame in FRAMES if not backfill.lacks(frame)] == list(pages_of(file(tmp_path)))
     assert expected == FRAMES
 
 
 @pytest.mark.parametrize("level", [31, 30])
 def test_a_dump_whose_gaps_are_all_filled_is_whole(tmp_path: Path, level: int) -> None:
     dump = whole(level)
-    with opened(tmp_path, cut(DATA + 100000, dump)) as gaps:
-        lacking = [frame for frame in FRAMES if gaps.lacks(frame)]
-        gaps.fill(packed(*reversed(lacking)))
-        assert gaps.filled == len(lacking) > 20
-        assert not any(gaps.lacks(frame) for frame in FRAMES)
-        assert not gaps.full
+    with opened(tmp_path, cut(DATA + 100000, dump)) as backfill:
+        lacking = [frame for frame in FRAMES if backfill.lacks(frame)]
+        backfill.fill(packed(*reversed(lacking)))
+        assert backfill.filled == len(lacking) > 20
+        assert not any(backfill.lacks(frame) for frame in FRAMES)
+        assert not backfill.full
         assert kdumpfile.check(os.open(tmp_path / "dump", os.O_RDONLY)).complete
     assert pages_of(file(tmp_path)) == pages_of(dump)
 
 
 def test_no_other_page_gets_in(tmp_path: Path) -> None:
     data = cut(DATA + 100000)
-    with opened(tmp_path, data) as gaps:
-        gaps.fill(packed(EXCLUDED, FRAMES[0], 39999))
-        assert gaps.filled == 0
+    with opened(tmp_path, data) as backfill:
+        backfill.fill(packed(EXCLUDED, FRAMES[0], 39999))
+        assert backfill.filled == 0
     assert len(file(tmp_path)) == len(data)
 
 
@@ -133,8 +134,8 @@ def test_a_descriptor_that_leads_past_the_end_is_emptied(tmp_path: Path) -> None
     data = cut(DATA + 50000)
     lost = [n for n in range(len(FRAMES)) if struct.unpack_from("<Q", data, START + n * 24)[0] > len(data)]
     assert lost
-    with opened(tmp_path, data) as gaps:
-        gaps.fill(packed(33000, 33001, 329, 327, 325))
+    with opened(tmp_path, data) as backfill:
+        backfill.fill(packed(33000, 33001, 329, 327, 325))
     assert_true(file(tmp_path))
     assert all(struct.unpack_from("<Q", file(tmp_path), START + n * 24)[0] == 0 for n in lost)
 
@@ -142,10 +143,10 @@ def test_a_descriptor_that_leads_past_the_end_is_emptied(tmp_path: Path) -> None
 def test_within_a_limit_the_last_pages_make_room(tmp_path: Path) -> None:
     data = cut(len(WHOLE) - 20000)
     before = pages_of(data)
-    with opened(tmp_path, data, limit_bytes=len(data)) as gaps:
-        gaps.fill(packed(33000, 33001))
-        assert gaps.filled == 2
-        assert gaps.changed
+    with opened(tmp_path, data, limit_bytes=len(data)) as backfill:
+        backfill.fill(packed(33000, 33001))
+        assert backfill.filled == 2
+        assert backfill.changed
     after = pages_of(file(tmp_path))
     assert len(file(tmp_path)) == len(data)
     assert {33000, 33001} < after.keys()
@@ -157,12 +158,12 @@ def test_what_may_be_overwritten_is_lacking(tmp_path: Path) -> None:
     """A page in the last three quarters would be lost, had it not been put in anew."""
     data = cut(len(WHOLE) - 20000)
     last = max(frame for frame in pages_of(data) if frame % 7)
-    with opened(tmp_path, data, limit_bytes=len(data)) as gaps:
-        assert gaps.lacks(last)
-        gaps.fill(packed(last))
-        assert not gaps.lacks(last)
-        while not gaps.full:
-            gaps.fill(packed(*(frame for frame in FRAMES if gaps.lacks(frame))))
+    with opened(tmp_path, data, limit_bytes=len(data)) as backfill:
+        assert backfill.lacks(last)
+        backfill.fill(packed(last))
+        assert not backfill.lacks(last)
+        while not backfill.full:
+            backfill.fill(packed(*(frame for frame in FRAMES if backfill.lacks(frame))))
     assert last in pages_of(file(tmp_path))
     assert FRAMES[0] in pages_of(file(tmp_path))
 
@@ -170,12 +171,12 @@ def test_what_may_be_overwritten_is_lacking(tmp_path: Path) -> None:
 def test_a_page_on_the_edge_of_what_makes_room_is_not_lost(tmp_path: Path) -> None:
     data = cut(len(WHOLE) - 20000)
     edge = DATA + (len(data) - DATA) // 4
-    places = {frame: struct.unpack_from("<QI", data, START + n * 24) for n, frame in enumerate(FRAMES)}
-    (frame,) = (frame for frame, (start, size_bytes) in places.items() if start < edge < start + size_bytes)
-    with opened(tmp_path, data, limit_bytes=len(data)) as gaps:
-        gaps.fill({})
+    where = {frame: struct.unpack_from("<QI", data, START + n * 24) for n, frame in enumerate(FRAMES)}
+    (frame,) = (frame for frame, (start, size_bytes) in where.items() if start < edge < start + size_bytes)
+    with opened(tmp_path, data, limit_bytes=len(data)) as backfill:
+        backfill.fill({})
         assert frame in pages_of(file(tmp_path))
-        gaps.fill(packed(frame, 33000))
+        backfill.fill(packed(frame, 33000))
     assert {frame, 33000} <= pages_of(file(tmp_path)).keys()
     assert_true(file(tmp_path))
 
@@ -200,13 +201,13 @@ def test_pages_in_no_order_are_left_alone(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "dump").write_bytes(cut(DATA + 100000))
     fd = os.open(tmp_path / "dump", os.O_RDONLY)
-    gaps = Gaps(fd, kdumpfile.check(fd), limit_bytes=None)
+    backfill = Backfill(fd, kdumpfile.check(fd), limit_bytes=None)
     with suppress(OSError):
-        gaps.prepare()
+        backfill.prepare()
     with pytest.raises(OSError, match="Bad file descriptor"):
-        gaps.fill(packed(33000))
-    gaps.close()
-    assert gaps.filled == 0
+        backfill.fill(packed(33000))
+    backfill.close()
+    assert backfill.filled == 0
 
 
 @ONE_FILE
@@ -221,12 +222,12 @@ def test_whatever_is_filled_the_dump_is_true(
 ) -> None:
     data = cut(size_bytes, at_once=at_once)
     limit_bytes = None if spare_bytes is None else size_bytes + spare_bytes
-    with suppress(FormatError), opened(tmp_path, data, limit_bytes=limit_bytes) as gaps:
+    with suppress(FormatError), opened(tmp_path, data, limit_bytes=limit_bytes) as backfill:
         wanted: set[int] = set()
         for batch in batches:
-            gaps.fill(packed(*batch))
+            backfill.fill(packed(*batch))
             assert_true(file(tmp_path))
-            if gaps.full:
+            if backfill.full:
                 break
             wanted |= set(batch) - {EXCLUDED}
             assert wanted <= pages_of(file(tmp_path)).keys()
@@ -244,8 +245,8 @@ def test_a_bitmap_of_many_pages_takes_little_memory(tmp_path: Path) -> None:
     path = tmp_path / "dump"
     path.write_bytes(dump)
     fd = os.open(path, os.O_RDWR)
-    gaps = Gaps(fd, kdumpfile.check(fd), limit_bytes=None)
-    gaps.prepare()
-    assert [frame for frame in (4, 5, 6, 10 << 20, 16 << 20) if gaps.expects(frame)] == [5, 10 << 20]
-    assert not gaps.lacks(10 << 20)
-    gaps.close()
+    backfill = Backfill(fd, kdumpfile.check(fd), limit_bytes=None)
+    backfill.prepare()
+    assert [frame for frame in (4, 5, 6, 10 << 20, 16 << 20) if backfill.expects(frame)] == [5, 10 << 20]
+    assert not backfill.lacks(10 << 20)
+    backfill.close()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kdumpd.dump.flattened import MAX_FILE_BYTES, Placer, parse_header, parse_record
+from kdumpd.dump.flattened import MAX_FILE_BYTES, FlattenedWriter, parse_header, parse_record
 from kdumpd.errors import FormatError
 
 HEADER = struct.pack(">16sqq", b"makedumpfile", 1, 1).ljust(4096, b"\0")
@@ -24,7 +24,7 @@ def record(offset: int, data: bytes) -> bytes:
 
 @attrs.frozen
 class Pipe:
-    """A non-blocking pipe and the file that its stream is placed in."""
+    """A non-blocking pipe and the file that its stream is written to."""
 
     source: int
     sink: int
@@ -33,13 +33,13 @@ class Pipe:
     def feed(self, data: bytes) -> None:
         os.write(self.sink, data)
 
-    def placed(self) -> bytes:
+    def written(self) -> bytes:
         return os.pread(self.target, 1 << 20, 0)
 
 
-def place_all(placer: Placer) -> None:
-    while not placer.ended:
-        placer.turn()
+def write_out(writer: FlattenedWriter) -> None:
+    while not writer.ended:
+        writer.step()
 
 
 @pytest.fixture
@@ -57,30 +57,30 @@ def pipe(tmp_path: Path) -> Iterator[Pipe]:
 
 def test_records_go_to_their_places(pipe: Pipe) -> None:
     pipe.feed(HEADER + record(6, b"world") + record(0, b"hello ") + record(0, b"H") + END)
-    placer = Placer(pipe.source, pipe.target)
-    placer.turn()
-    assert placer.ended
-    assert pipe.placed() == b"Hello world"
-    assert placer.placed_bytes == 12
-    assert placer.end_bytes == 11
+    writer = FlattenedWriter(pipe.source, pipe.target)
+    writer.step()
+    assert writer.ended
+    assert pipe.written() == b"Hello world"
+    assert writer.written_bytes == 12
+    assert writer.end_bytes == 11
 
 
 def test_a_turn_never_waits_however_the_stream_is_cut(pipe: Pipe) -> None:
     stream = HEADER + record(3, b"defg") + record(0, b"abc") + END
-    placer = Placer(pipe.source, pipe.target)
+    writer = FlattenedWriter(pipe.source, pipe.target)
     for at in range(0, len(stream), 7):
-        assert not placer.ended
+        assert not writer.ended
         pipe.feed(stream[at : at + 7])
-        placer.turn()
-        placer.turn()
-    assert placer.ended
-    assert pipe.placed() == b"abcdefg"
+        writer.step()
+        writer.step()
+    assert writer.ended
+    assert pipe.written() == b"abcdefg"
 
 
 def test_a_hole_stays_a_hole(pipe: Pipe) -> None:
     pipe.feed(HEADER + record(1 << 30, b"end") + END)
-    placer = Placer(pipe.source, pipe.target)
-    placer.turn()
+    writer = FlattenedWriter(pipe.source, pipe.target)
+    writer.step()
     assert os.fstat(pipe.target).st_size == (1 << 30) + 3
     assert os.fstat(pipe.target).st_blocks < 100
 
@@ -95,71 +95,71 @@ def test_a_hole_stays_a_hole(pipe: Pipe) -> None:
         (HEADER + record(0, b"data")[:-1], "1 bytes short of a record"),
         (b"KDUMP   ".ljust(4096, b"\0"), "not a flattened stream"),
         (struct.pack(">16sqq", b"makedumpfile", 1, 2).ljust(4096, b"\0"), "unknown type 1, version 2"),
-        (HEADER + struct.pack(">qq", -2, 4), "impossible place"),
-        (HEADER + struct.pack(">qq", 0, -4), "impossible place"),
-        (HEADER + struct.pack(">qq", 0, 0), "impossible place"),
-        (HEADER + struct.pack(">qq", 2**62, 2**62), "impossible place"),
-        (HEADER + struct.pack(">qq", MAX_FILE_BYTES, 1), "impossible place"),
+        (HEADER + struct.pack(">qq", -2, 4), "out of range"),
+        (HEADER + struct.pack(">qq", 0, -4), "out of range"),
+        (HEADER + struct.pack(">qq", 0, 0), "out of range"),
+        (HEADER + struct.pack(">qq", 2**62, 2**62), "out of range"),
+        (HEADER + struct.pack(">qq", MAX_FILE_BYTES, 1), "out of range"),
     ],
 )
 def test_a_damaged_stream_is_a_format_error(pipe: Pipe, stream: bytes, message: str) -> None:
     pipe.feed(stream)
     os.close(pipe.sink)
     with pytest.raises(FormatError, match=message):
-        place_all(Placer(pipe.source, pipe.target))
+        write_out(FlattenedWriter(pipe.source, pipe.target))
     assert os.fstat(pipe.target).st_size <= 4
 
 
 def test_what_came_before_the_damage_is_placed(pipe: Pipe) -> None:
     pipe.feed(HEADER + record(0, b"kept") + struct.pack(">qq", -7, 4))
-    placer = Placer(pipe.source, pipe.target)
+    writer = FlattenedWriter(pipe.source, pipe.target)
     with pytest.raises(FormatError):
-        placer.turn()
-    assert pipe.placed() == b"kept"
+        writer.step()
+    assert pipe.written() == b"kept"
 
 
 def test_the_limit_stops_before_the_record_that_would_pass_it(pipe: Pipe) -> None:
     pipe.feed(HEADER + record(0, b"four") + record(4, b"more") + END)
-    placer = Placer(pipe.source, pipe.target, limit_bytes=7)
-    placer.turn()
-    assert placer.limit_reached
-    assert not placer.ended
-    assert pipe.placed() == b"four"
-    placer.turn()
-    assert pipe.placed() == b"four"
+    writer = FlattenedWriter(pipe.source, pipe.target, limit_bytes=7)
+    writer.step()
+    assert writer.limit_reached
+    assert not writer.ended
+    assert pipe.written() == b"four"
+    writer.step()
+    assert pipe.written() == b"four"
 
 
 def test_a_full_limit_is_no_limit_reached(pipe: Pipe) -> None:
     pipe.feed(HEADER + record(0, b"four") + END)
-    placer = Placer(pipe.source, pipe.target, limit_bytes=4)
-    placer.turn()
-    assert placer.ended
-    assert not placer.limit_reached
+    writer = FlattenedWriter(pipe.source, pipe.target, limit_bytes=4)
+    writer.step()
+    assert writer.ended
+    assert not writer.limit_reached
 
 
-def test_a_stopped_placer_places_nothing_more(pipe: Pipe) -> None:
+def test_a_stopped_writer_writes_nothing_more(pipe: Pipe) -> None:
     pipe.feed(HEADER + record(0, b"four") + END)
-    placer = Placer(pipe.source, pipe.target)
-    placer.stopped = True
-    placer.turn()
-    assert pipe.placed() == b""
+    writer = FlattenedWriter(pipe.source, pipe.target)
+    writer.stopped = True
+    writer.step()
+    assert pipe.written() == b""
 
 
 def test_an_unwritable_target_says_so(pipe: Pipe) -> None:
     with open("/dev/full", "wb") as full:
         pipe.feed(HEADER + record(0, b"four") + END)
         with pytest.raises(OSError, match=r"No space|Invalid"):
-            Placer(pipe.source, full.fileno()).turn()
+            FlattenedWriter(pipe.source, full.fileno()).step()
 
 
 def test_more_than_a_pipe_holds(pipe: Pipe) -> None:
     data = os.urandom(3 << 20)
     stream = HEADER + record(0, data) + END
-    writer = threading.Thread(target=_write_all, args=(pipe.sink, stream))
-    writer.start()
-    placer = Placer(pipe.source, pipe.target)
-    place_all(placer)
-    writer.join()
+    sender = threading.Thread(target=_write_all, args=(pipe.sink, stream))
+    sender.start()
+    writer = FlattenedWriter(pipe.source, pipe.target)
+    write_out(writer)
+    sender.join()
     assert os.pread(pipe.target, 4 << 20, 0) == data
 
 
@@ -191,9 +191,9 @@ def test_any_stream_is_placed_or_refused(
     try:
         os.write(sink, HEADER + b"".join(record(offset, data) for offset, data in records) + rest)
         os.close(sink)
-        placer = Placer(source, target, limit_bytes=10**6)
-        while not (placer.ended or placer.limit_reached):
-            placer.turn()
+        writer = FlattenedWriter(source, target, limit_bytes=10**6)
+        while not (writer.ended or writer.limit_reached):
+            writer.step()
     except FormatError:
         pass
     finally:

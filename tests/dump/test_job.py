@@ -47,8 +47,8 @@ REPORT = PageReport(
     written_bytes=200000,
 )
 KEEPS_FREE = evolve(REPORT, free_pages=0)
-SETTINGS = config.Dump()
-KEEP = config.Dump(on_unfiltered="keep")
+SETTINGS = config.DumpSettings()
+KEEP = config.DumpSettings(on_unfiltered="keep")
 
 Worth = tuple[str, str | None]
 
@@ -66,11 +66,11 @@ Worth = tuple[str, str | None]
         (PART, KEEPS_FREE, "it was cut", SETTINGS, ("none", "it was cut; free pages were not excluded")),
         (PART, KEEPS_FREE, "it was cut", KEEP, ("incomplete", "it was cut")),
         (WHOLE, None, None, SETTINGS, ("none", "it is not known which pages were excluded")),
-        (WHOLE, REPORT, None, config.Dump(level=1), ("none", "its dump level is 31, not 1")),
+        (WHOLE, REPORT, None, config.DumpSettings(level=1), ("none", "its dump level is 31, not 1")),
     ],
 )
 def test_what_a_file_is_worth(
-    checked: Check, report: PageReport | None, cut: str | None, settings: config.Dump, worth: Worth
+    checked: Check, report: PageReport | None, cut: str | None, settings: config.DumpSettings, worth: Worth
 ) -> None:
     state, why = worth
     verdict = judge(checked, report, cut, settings)

@@ -15,12 +15,13 @@ from tests import makedump
 
 from kdumpd.dump import kdumpfile
 from kdumpd.errors import FormatError
+from kdumpd.testing.kdumpfile import DESCRIPTOR_BYTES, descriptors_offset
 
 # One file is overwritten by each example on purpose.
 ONE_FILE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=2000)
 
 DUMP = makedump.kdump()
-TABLE = makedump.descriptors_offset(DUMP)
+TABLE = descriptors_offset(DUMP)
 FIRST_BITMAP, SECOND_BITMAP = TABLE - 8192, TABLE - 4096
 SUB_HEADER = 4096
 
@@ -54,7 +55,7 @@ def changed(offset: int, layout: str, *values: int | bytes, dump: bytes = DUMP) 
 
 def descriptor(index: int, *values: int, dump: bytes = DUMP) -> bytes:
     """A dump with offset, size and flags of one page descriptor replaced."""
-    return changed(TABLE + index * makedump.DESCRIPTOR_BYTES, "QII", *values, dump=dump)
+    return changed(TABLE + index * DESCRIPTOR_BYTES, "QII", *values, dump=dump)
 
 
 def test_the_builder_makes_what_readers_open(tmp_path: Path) -> None:
@@ -239,7 +240,7 @@ def test_wrong_bitmaps_are_refused(tmp_path: Path, data: bytes, why: str) -> Non
 def test_a_check_of_many_pages_takes_little_memory(tmp_path: Path) -> None:
     count = 1 << 18  # 6 MiB of descriptors
     front = bytearray(makedump.kdump({0: bytes(4096)}, max_mapnr=count))
-    table = makedump.descriptors_offset(bytes(front))
+    table = descriptors_offset(bytes(front))
     front[table - count // 8 : table] = b"\xff" * (count // 8)
     data_offset = table + count * 24
     one = struct.pack("<QIIQ", data_offset, 4096, 0, 0)
@@ -312,7 +313,7 @@ def test_any_file_is_survived(tmp_path: Path, data: bytes) -> None:
 
 
 # Where damage has an effect: headers, VMCOREINFO, the used start of each bitmap, the descriptors.
-PLACES = (
+OFFSETS = (
     st.integers(0, 12)
     | st.integers(420, 470)
     | st.integers(SUB_HEADER, SUB_HEADER + 1000)
@@ -325,7 +326,7 @@ VALUES = st.binary(min_size=1, max_size=9) | st.sampled_from([b"\xff" * 4, b"\xf
 
 @ONE_FILE
 @given(
-    changes=st.lists(st.tuples(PLACES, VALUES), max_size=4),
+    changes=st.lists(st.tuples(OFFSETS, VALUES), max_size=4),
     length=st.none() | st.integers(0, len(DUMP)),
 )
 def test_any_damage_is_survived(tmp_path: Path, changes: list[tuple[int, bytes]], length: int | None) -> None:

@@ -44,7 +44,7 @@ def test_version_and_compressions() -> None:
 
 @pytest.mark.parametrize("output", [b"", b"bash: command not found", b"version", b"\xff\x00"])
 def test_another_program_is_not_makedumpfile(output: bytes) -> None:
-    with pytest.raises(DumpError, match="does not name itself"):
+    with pytest.raises(DumpError, match="is not makedumpfile"):
         makedumpfile.parse_version(output)
 
 

@@ -17,13 +17,14 @@ from trio.testing import MockClock
 
 from kdumpd import config
 from kdumpd.dump import kdumpfile
-from kdumpd.dump.backfill import Gaps
+from kdumpd.dump.backfill import Backfill
 from kdumpd.dump.job import DumpJob
 from kdumpd.dump.salvage import salvage
 from kdumpd.dump.stream import Limit
 from kdumpd.dump.verdict import Verdict
 from kdumpd.host.threads import Worker
 from kdumpd.testing import SimulatedFolder, SimulatedMachine
+from kdumpd.testing.kdumpfile import descriptors_offset
 
 T = TypeVar("T")
 
@@ -69,7 +70,7 @@ def dump_of(folder: SimulatedFolder, machine: SimulatedMachine, vmcore: Path, li
     return DumpJob(
         folder=folder,
         name="dump",
-        settings=config.Dump(level=30),
+        settings=config.DumpSettings(level=30),
         machine=machine,
         vmcore=str(vmcore),
         compression="zlib",
@@ -90,7 +91,7 @@ def dumped(machine: SimulatedMachine) -> Path:
 def pages_in(dump: Path) -> dict[int, bytes]:
     """The pages in a dump as a reader sees them."""
     data, found = dump.read_bytes(), {}
-    start = makedump.descriptors_offset(data)
+    start = descriptors_offset(data)
     for index, frame in enumerate(sorted(KEPT)):
         offset, size_bytes, flags = struct.unpack_from("<QII", data, start + index * 24)
         if offset and offset + size_bytes <= len(data):
@@ -195,16 +196,16 @@ async def test_a_slow_disk_is_given_no_more_to_do(
 
 
 @pytest.fixture
-def gaps(tmp_path: Path) -> Gaps:
+def backfill(tmp_path: Path) -> Backfill:
     """Those of a dump that was cut, with more to be added than is read at once."""
     file = tmp_path / "cut"
     file.write_bytes(makedump.kdump(KEPT)[: CUT.size_bytes])
     fd = os.open(file, os.O_RDWR)
-    return Gaps(fd, kdumpfile.check(fd), limit_bytes=None)
+    return Backfill(fd, kdumpfile.check(fd), limit_bytes=None)
 
 
 async def test_a_read_that_hangs_is_left_behind(
-    gaps: Gaps, tmp_path: Path, autojump_clock: MockClock
+    backfill: Backfill, tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     class Hanging(SimulatedMachine):
         hangs = False
@@ -222,7 +223,7 @@ async def test_a_read_that_hangs_is_left_behind(
     def hang() -> None:
         hanging.hangs = True
 
-    await salvage(gaps, str(vmcore), machine=hanging, disk=disk, advance=hang)
+    await salvage(backfill, str(vmcore), machine=hanging, disk=disk, advance=hang)
     assert trio.current_time() == pytest.approx(2, abs=0.01)
     assert not disk.busy
-    assert gaps.filled > 10
+    assert backfill.filled > 10

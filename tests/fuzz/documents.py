@@ -10,8 +10,8 @@ from tests.fuzz.target import Target, refusal
 
 from kdumpd import config
 from kdumpd.cli import listing
-from kdumpd.crashes import artefacts as retention
 from kdumpd.crashes import inventory, record
+from kdumpd.crashes.artefacts import Artefact, expired, find_artefacts, free_stamp, parse_name
 from kdumpd.dump.makedumpfile import PageReport
 from kdumpd.dump.verdict import Verdict
 from kdumpd.errors import ConfigError, FormatError
@@ -63,18 +63,18 @@ def _names(case: bytes) -> None:
     cursor = Cursor(case)
     dumps, logs, time_s = cursor.number() % 8, cursor.number() % 8, cursor.number(4)
     names = list(dict.fromkeys(os.fsdecode(name) for name in cursor.rest().split(b"\0")))
-    artefacts = retention.find_artefacts(names)
-    gone = set(retention.expired(names, dumps=dumps, logs=logs))
+    artefacts = find_artefacts(names)
+    gone = set(expired(names, dumps=dumps, logs=logs))
     assert gone <= {artefact.name for artefact in artefacts}
     assert all("/" not in name for name in gone)
     _require_newest(artefacts, gone, "dump", dumps)
     _require_newest(artefacts, gone, "log", logs)
-    stamp = retention.free_stamp(time_s, names)
+    stamp = free_stamp(time_s, names)
     assert stamp not in {artefact.stamp for artefact in artefacts}
-    assert retention.parse_name(f"crash-{stamp}.json") is not None
+    assert parse_name(f"crash-{stamp}.json") is not None
 
 
-def _require_newest(artefacts: list[retention.Artefact], gone: set[str], kind: str, keep: int) -> None:
+def _require_newest(artefacts: list[Artefact], gone: set[str], kind: str, keep: int) -> None:
     of_kind = [artefact for artefact in artefacts if artefact.kind == kind]
     kept = [artefact for artefact in of_kind if artefact.name not in gone]
     assert len(kept) == min(keep, len(of_kind))

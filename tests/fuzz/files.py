@@ -12,6 +12,7 @@ from tests.fuzz.target import Target, is_safe, refusal
 from kdumpd.crashes.artefacts import make_stamp, parse_name
 from kdumpd.dump import kdumpfile
 from kdumpd.errors import FormatError
+from kdumpd.testing.kdumpfile import descriptors_offset, make_note
 from kdumpd.vmcore import headers
 
 # Where the header has its status bits (diskdump_mod.h).
@@ -39,10 +40,10 @@ def _changed(case: bytes, bases: Sequence[bytes], regions: Sequence[int]) -> byt
     file = bytearray(bases[choice])
     del file[max(len(file) - cursor.number(2), 0) :]
     while cursor:
-        place = regions[cursor.number() % len(regions)] + cursor.number()
+        offset = regions[cursor.number() % len(regions)] + cursor.number()
         new = cursor.take(cursor.number() % 8 + 1)
-        if place + len(new) <= len(file):
-            file[place : place + len(new)] = new
+        if offset + len(new) <= len(file):
+            file[offset : offset + len(new)] = new
     return bytes(file)
 
 
@@ -60,7 +61,7 @@ def _dumps() -> tuple[bytes, ...]:
 
 @functools.cache
 def _dump_regions() -> tuple[int, ...]:
-    starts = {0, 420, 4096, 4096 + 104, 8192, *map(makedump.descriptors_offset, _dumps())}
+    starts = {0, 420, 4096, 4096 + 104, 8192, *map(descriptors_offset, _dumps())}
     return tuple(sorted(starts | {start - 4096 for start in starts if start > 4096}))
 
 
@@ -90,7 +91,7 @@ def _with_incomplete_bit(content: bytes) -> bytes:
 
 @functools.cache
 def _cores() -> tuple[bytes, ...]:
-    device_dump = makedump.note(b"LINUX", 0x700, bytes(100))
+    device_dump = make_note(b"LINUX", 0x700, bytes(100))
     return makedump.vmcore(), makedump.vmcore(before=[device_dump]), makedump.vmcore(None)
 
 
@@ -125,26 +126,26 @@ def _change(base: int, cut_bytes: int, *changes: tuple[int, int, bytes]) -> byte
 
 def _kdump_seeds() -> list[bytes]:
     status, sub_header = _dump_regions().index(420), _dump_regions().index(4096)
-    table = _dump_regions().index(makedump.descriptors_offset(_dumps()[0]))
-    # Status and sizes; level and split, VMCOREINFO's place and size, max_mapnr; two descriptors.
-    places = [*((status, at, 4) for at in (4, 8, 12, 16)), *((sub_header, at, 4) for at in (8, 12))]
-    places += [*((sub_header, at, 8) for at in (32, 40, 96)), *((table, at, 8) for at in (0, 8, 24, 32))]
+    table = _dump_regions().index(descriptors_offset(_dumps()[0]))
+    # Status and sizes; level and split, VMCOREINFO's offset and size, max_mapnr; two descriptors.
+    fields = [*((status, at, 4) for at in (4, 8, 12, 16)), *((sub_header, at, 4) for at in (8, 12))]
+    fields += [*((sub_header, at, 8) for at in (32, 40, 96)), *((table, at, 8) for at in (0, 8, 24, 32))]
     cut = [_change(base, cut) for base in range(4) for cut in (0, 1, 100, 4096, 9000)]
-    return cut + _with_numbers(places)
+    return cut + _with_numbers(fields)
 
 
 def _vmcore_seeds() -> list[bytes]:
-    # e_phoff and e_phnum; a segment's type, place and size; the first note's sizes.
-    places = [(0, 32, 8), (0, 56, 2), (1, 0, 4), (1, 8, 8), (1, 32, 8), (2, 0, 4), (2, 4, 4), (4, 0, 4)]
+    # e_phoff and e_phnum; a segment's type, offset and size; the first note's sizes.
+    fields = [(0, 32, 8), (0, 56, 2), (1, 0, 4), (1, 8, 8), (1, 32, 8), (2, 0, 4), (2, 4, 4), (4, 0, 4)]
     cut = [_change(base, cut) for base in range(3) for cut in (0, 4096, 4200, 8000)]
-    return cut + _with_numbers(places)
+    return cut + _with_numbers(fields)
 
 
-def _with_numbers(places: Sequence[tuple[int, int, int]]) -> list[bytes]:
-    """The first good file with each number at each place: a region, an offset in it, a size."""
+def _with_numbers(fields: Sequence[tuple[int, int, int]]) -> list[bytes]:
+    """The first good file with each number in each field: a region, an offset in it, a size."""
     return [
         _change(0, 0, (region, at, struct.pack("<Q", number)[:size_bytes]))
-        for region, at, size_bytes in places
+        for region, at, size_bytes in fields
         for number in _NUMBERS
     ]
 

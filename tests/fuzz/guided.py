@@ -23,8 +23,8 @@ def search(name: str, runs: int, folder: Path) -> None:
     corpus, seeds, dictionary = folder / "corpus", folder / "seeds", folder / "dictionary"
     corpus.mkdir(parents=True, exist_ok=True)
     seeds.mkdir(exist_ok=True)
-    for place, seed in enumerate(target.seeds()):
-        (seeds / f"{place:03}").write_bytes(seed)
+    for number, seed in enumerate(target.seeds()):
+        (seeds / f"{number:03}").write_bytes(seed)
     # An empty dictionary is an error to libFuzzer.
     dictionary.write_text("".join(f'"{_quoted(word)}"\n' for word in target.words or (b"\0",)))
     options = [

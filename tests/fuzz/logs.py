@@ -8,7 +8,7 @@ from tests.fuzz.cursor import Cursor
 from tests.fuzz.target import Target, is_safe
 
 from kdumpd.dmesg import fingerprint, panic
-from kdumpd.dmesg import lines as logtext
+from kdumpd.dmesg.lines import LINE_CHARACTERS, decode, last_lines, read_lines, safe_lines, tail
 
 _LOGS = Path(__file__).parent.parent / "data" / "logs"
 
@@ -42,13 +42,13 @@ def _panic(case: bytes) -> None:
     assert re.fullmatch("[0-9a-f]{16}", found.fingerprint)
     names = filter(None, (found.symbol, found.command, found.taint, found.release))
     shown = (found.title, *found.text, *names, *found.modules, *found.frames)
-    assert all(is_safe(text) and len(text) <= logtext.LINE_CHARACTERS for text in shown)
+    assert all(is_safe(text) and len(text) <= LINE_CHARACTERS for text in shown)
 
 
 def _panic_lines(case: bytes) -> None:
     log = _log_of(case)
     _panic(log)
-    trace = fingerprint.read_trace(logtext.read_lines(logtext.decode(log), _TRACE_LINES))
+    trace = fingerprint.read_trace(read_lines(decode(log), _TRACE_LINES))
     assert len(trace.frames) <= len(trace.lines)
     assert set(trace.path(interrupted=True)) <= set(trace.frames)
 
@@ -67,22 +67,22 @@ def _log_of(case: bytes) -> bytes:
     return b"\n".join(lines[:_LINES])
 
 
-def _text(case: bytes) -> None:
+def _log_lines(case: bytes) -> None:
     limit = case[0] if case else 0
-    lines = logtext.safe_lines(case)
-    assert all(is_safe(line) and len(line) <= logtext.LINE_CHARACTERS for line in lines)
-    text = logtext.decode(case)
+    lines = safe_lines(case)
+    assert all(is_safe(line) and len(line) <= LINE_CHARACTERS for line in lines)
+    text = decode(case)
     assert len(lines) == text.count("\n") + (text[-1:] not in ("", "\n"))
-    last = logtext.last_lines(case, limit)
+    last = last_lines(case, limit)
     assert len(last) <= limit
     assert all(line and is_safe(line) for line in last)
-    read = logtext.read_lines(logtext.decode(case), limit)
+    read = read_lines(decode(case), limit)
     assert all(is_safe(line.text) and line.body in line.text for line in read)
     _require_tail(case, limit)
 
 
 def _require_tail(log: bytes, limit: int) -> None:
-    part = logtext.tail(log, limit)
+    part = tail(log, limit)
     assert len(part) <= limit
     assert log.endswith(part)
     before = log[: len(log) - len(part)]
@@ -96,7 +96,7 @@ def _panic_seeds() -> list[bytes]:
 
 
 def _line_seeds() -> list[bytes]:
-    number = {line: place.to_bytes(2, "little") for place, line in enumerate(_known_lines())}
+    number = {line: index.to_bytes(2, "little") for index, line in enumerate(_known_lines())}
     ends = [log.split(b"\n")[-60:] for log in _logs()]
     return [b"".join(number[line[:_LINE_BYTES]] for line in lines) for lines in ends]
 
@@ -148,4 +148,4 @@ _WORDS = (
 
 PANIC = Target(run=_panic, seeds=_panic_seeds, words=_WORDS, max_bytes=_RAW_BYTES)
 PANIC_LINES = Target(run=_panic_lines, seeds=_line_seeds, max_bytes=120)
-TEXT = Target(run=_text, seeds=_panic_seeds, words=_WORDS[-9:], max_bytes=1024)
+LINES = Target(run=_log_lines, seeds=_panic_seeds, words=_WORDS[-9:], max_bytes=1024)

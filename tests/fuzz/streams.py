@@ -28,31 +28,31 @@ def _heads(case: bytes) -> None:
         assert record.is_end or 0 <= record.offset < record.offset + record.size_bytes <= 1 << 44
 
 
-def _placer(case: bytes) -> None:
-    """Place a stream that comes in two pieces; the case chooses the limit and whether the header is true."""
+def _writer(case: bytes) -> None:
+    """Write a stream that comes in two pieces; the case chooses the limit and whether the header is true."""
     cursor = Cursor(case)
     choice, limit, cut = cursor.number(), cursor.number(2), cursor.number(2)
     stream = (_HEADER if choice & 1 else b"") + cursor.rest()
     limit_bytes = limit if choice & 2 else None
-    file = fill("placed", b"")
+    file = fill("written", b"")
     with _pipe() as (source, sink), refusal(FormatError):
-        placer = flattened.Placer(source, file, limit_bytes=limit_bytes)
+        writer = flattened.FlattenedWriter(source, file, limit_bytes=limit_bytes)
         os.write(sink, stream[:cut])
-        _turn(placer, file, limit_bytes)
+        _step(writer, file, limit_bytes)
         if stream[cut:]:
             os.write(sink, stream[cut:])
-            _turn(placer, file, limit_bytes)
+            _step(writer, file, limit_bytes)
         expected = _expected(stream, limit_bytes)
-        assert placer.placed_bytes == sum(len(data) for _, data in expected)
+        assert writer.written_bytes == sum(len(data) for _, data in expected)
         assert _holds(file, expected)
 
 
-def _turn(placer: flattened.Placer, file: int, limit_bytes: int | None) -> None:
+def _step(writer: flattened.FlattenedWriter, file: int, limit_bytes: int | None) -> None:
     try:
-        placer.turn()
+        writer.step()
     finally:
         size_bytes = os.fstat(file).st_size
-        assert size_bytes == placer.end_bytes <= flattened.MAX_FILE_BYTES
+        assert size_bytes == writer.end_bytes <= flattened.MAX_FILE_BYTES
         assert limit_bytes is None or size_bytes <= limit_bytes
 
 
@@ -68,14 +68,14 @@ def _pipe() -> Iterator[tuple[int, int]]:
 
 def _expected(stream: bytes, limit_bytes: int | None) -> list[tuple[int, bytes]]:
     """What of a stream without faults must be in the file; read with no code of kdumpd."""
-    place, writes = flattened.HEADER_BYTES, []
-    while place + 16 <= len(stream):
-        offset, size_bytes = struct.unpack_from(">qq", stream, place)
+    start, writes = flattened.HEADER_BYTES, []
+    while start + 16 <= len(stream):
+        offset, size_bytes = struct.unpack_from(">qq", stream, start)
         if offset == -1 or (limit_bytes is not None and offset + size_bytes > limit_bytes):
             break
-        place += 16
-        writes.append((offset, stream[place : place + size_bytes]))
-        place += size_bytes
+        start += 16
+        writes.append((offset, stream[start : start + size_bytes]))
+        start += size_bytes
     return writes
 
 
@@ -94,12 +94,12 @@ def _holds(file: int, writes: list[tuple[int, bytes]]) -> bool:
 
 
 def _streams() -> list[bytes]:
-    pages = [_record(4096 * place, bytes([place]) * 200) for place in range(4)]
+    pages = [_record(4096 * number, bytes([number]) * 200) for number in range(4)]
     overlapping = _record(100, b"a" * 300) + _record(50, b"b" * 100) + _END
     return [b"".join(pages) + _END, overlapping, _record(1 << 43, b"far") + _END, _record(-2, b"x"), pages[0]]
 
 
-def _placer_seeds() -> list[bytes]:
+def _writer_seeds() -> list[bytes]:
     choices = (b"\1\0\0\xff\xff", b"\3\0\2\x30\x10", b"\0\0\0\0\0")
     return [choice + stream for choice in choices for stream in _streams()] + [
         b"\0\0\0\xff\0" + _HEADER + _END
@@ -109,4 +109,4 @@ def _placer_seeds() -> list[bytes]:
 _WORDS = (_END, b"\xff" * 8, b"\0" * 8, b"\0" * 7 + b"\1", b"\0\0\x10" + b"\0" * 5, b"\x7f" + b"\xff" * 7)
 
 HEADS = Target(run=_heads, seeds=lambda: [_HEADER[:40], *_streams()], words=_WORDS, max_bytes=64)
-PLACER = Target(run=_placer, seeds=_placer_seeds, words=_WORDS, max_bytes=8192)
+WRITER = Target(run=_writer, seeds=_writer_seeds, words=_WORDS, max_bytes=8192)

@@ -8,13 +8,13 @@ from tests.fuzz.target import Target
 
 TARGETS: Final[Mapping[str, Target]] = {
     "flattened": streams.HEADS,
-    "placer": streams.PLACER,
+    "writer": streams.WRITER,
     "kdump": files.KDUMP,
     "vmcore": files.VMCORE,
     "vmcoreinfo": files.VMCOREINFO,
     "panic": logs.PANIC,
     "panic-lines": logs.PANIC_LINES,
-    "logtext": logs.TEXT,
+    "log-lines": logs.LINES,
     "mountinfo": tables.MOUNTINFO,
     "uevent": tables.UEVENT,
     "makedumpfile": tables.MAKEDUMPFILE,

@@ -91,12 +91,12 @@ def test_a_subfolder_is_made_private(folder: Folder, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["file", "link", "dangling"])
 def test_something_else_in_a_subfolders_place_is_refused(folder: Folder, tmp_path: Path, kind: str) -> None:
-    place = tmp_path / "kcrashes"
+    path = tmp_path / "kcrashes"
     (tmp_path / "elsewhere").mkdir()
     if kind == "file":
-        place.write_bytes(b"")
+        path.write_bytes(b"")
     else:
-        place.symlink_to(tmp_path / ("elsewhere" if kind == "link" else "nowhere"))
+        path.symlink_to(tmp_path / ("elsewhere" if kind == "link" else "nowhere"))
     with pytest.raises(StorageError, match=r"kcrashes is not a folder"):
         folder.subfolder("kcrashes")
     assert os.listdir(tmp_path / "elsewhere") == []

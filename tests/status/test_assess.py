@@ -9,7 +9,7 @@ import attrs
 import pytest
 from tests.machines import ARMED, DENIED, FAILED, GIB, LOADED, MIB, PERSIST, UNLOADED, with_facts
 
-from kdumpd.config import Config, Dump, Storage
+from kdumpd.config import Config, DumpSettings, StorageSettings
 from kdumpd.dump.makedumpfile import Capabilities
 from kdumpd.host.folder import Space
 from kdumpd.host.mounts import Mount
@@ -66,11 +66,11 @@ def test_armed() -> None:
             "load-failed",
             "the capture kernel was not loaded: kernel file /boot/kernel is missing",
         ),
-        ({}, "nothing-loaded", "no capture kernel is loaded: /run/kdumpd/load tells nothing of this boot"),
+        ({}, "nothing-loaded", "no capture kernel is loaded: /run/kdumpd/load has no result of this boot"),
         (
             {"load_result": LOADED},
             "nothing-loaded",
-            "no capture kernel is loaded: it was, and was unloaded since",
+            "no capture kernel is loaded: one was, and has been unloaded",
         ),
         ({"loaded": Unknown(source="loaded", why=DENIED)}, "unknown", f"loaded: {DENIED}"),
         ({"command_line": Unknown(source="cmdline", why=DENIED)}, "unknown", f"cmdline: {DENIED}"),
@@ -147,8 +147,8 @@ def test_words_for_freed_memory(changes: dict[str, Any], text: str) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"config": Config(dump=Dump(level=15))},
-        {"config": Config(dump=Dump(enabled=False))},
+        {"config": Config(dump=DumpSettings(level=15))},
+        {"config": Config(dump=DumpSettings(enabled=False))},
         {"in_capture_kernel": True},
     ],
 )
@@ -210,7 +210,7 @@ def test_space_is_what_the_floor_leaves(free_bytes: int, reasons: list[str], war
 
 
 def test_what_must_stay_free_is_as_configured() -> None:
-    settings = Storage(min_free_bytes=20 * GIB)
+    settings = StorageSettings(min_free_bytes=20 * GIB)
     assert codes(with_facts(config=Config(storage=settings))) == ["no-space"]
 
 
@@ -221,7 +221,7 @@ def test_missing_makedumpfile() -> None:
 
 def test_wanted_compression_that_is_not_built_in() -> None:
     lacking = Capabilities(version="1.7.2", compressions=frozenset({"zlib", "none", "lzo"}))
-    judged = with_facts(makedumpfile=lacking, config=Config(dump=Dump(compression="zstd")))
+    judged = with_facts(makedumpfile=lacking, config=Config(dump=DumpSettings(compression="zstd")))
     assert judged.armed
     assert [(one.code, one.text) for one in judged.warnings] == [
         ("compression", "makedumpfile 1.7.2 has no zstd: lzo is used")
@@ -231,7 +231,7 @@ def test_wanted_compression_that_is_not_built_in() -> None:
 
 def test_who_wants_no_dump_needs_neither_room_nor_makedumpfile() -> None:
     judged = with_facts(
-        config=Config(dump=Dump(enabled=False, compression="zstd")),
+        config=Config(dump=DumpSettings(enabled=False, compression="zstd")),
         space=Space(free_bytes=0, total_bytes=GIB),
         makedumpfile=Unknown(source="makedumpfile", why="not there"),
     )

@@ -1,7 +1,6 @@
 """What a machine says of itself: gathered from a folder that stands for one."""
 
 import gzip
-import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -13,10 +12,8 @@ import attrs
 import pytest
 from tests.machines import ARMED, CRASH, DENIED, MIB
 
-from kdumpd.config import Config, Dump, parse_config
-from kdumpd.crashes.record import CrashRecord, Log
+from kdumpd.config import Config, DumpSettings, parse_config
 from kdumpd.dump.makedumpfile import Capabilities
-from kdumpd.dump.verdict import Verdict
 from kdumpd.host.folder import Space
 from kdumpd.host.mounts import Mount
 from kdumpd.status import facts as facts_module
@@ -78,7 +75,7 @@ def program(root: Path, body: str) -> str:
 
 
 def facts_of(root: Path, body: str = f"printf '{VERSION}' >&2") -> Facts:
-    return gather(Config(dump=Dump(makedumpfile=program(root, body))), root=root)
+    return gather(Config(dump=DumpSettings(makedumpfile=program(root, body))), root=root)
 
 
 def test_gathers_the_facts_of_an_armed_machine(root: Path) -> None:
@@ -114,12 +111,12 @@ def test_gathering_writes_nothing(root: Path) -> None:
     body = f"printf '{VERSION}'"
     program(root, body)
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
-    gather(Config(dump=Dump(makedumpfile=str(root / "makedumpfile"))), root=root)
+    gather(Config(dump=DumpSettings(makedumpfile=str(root / "makedumpfile"))), root=root)
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
 
 
 def test_empty_machine_is_unknown_and_not_an_error(tmp_path: Path) -> None:
-    facts = gather(Config(dump=Dump(makedumpfile="no-such-makedumpfile")), root=tmp_path)
+    facts = gather(Config(dump=DumpSettings(makedumpfile="no-such-makedumpfile")), root=tmp_path)
     absent = {
         "command_line": "/proc/cmdline",
         "memory_bytes": "/proc/meminfo",
@@ -230,8 +227,8 @@ def test_load_result_of_the_init_script_is_understood(root: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        ("echo something else", "the program does not name itself as makedumpfile does"),
-        ("exit 1", "the program does not name itself as makedumpfile does"),
+        ("echo something else", "the program is not makedumpfile: it prints no version"),
+        ("exit 1", "the program is not makedumpfile: it prints no version"),
     ],
 )
 def test_makedumpfile_that_is_none(root: Path, body: str, why: str) -> None:
@@ -242,7 +239,7 @@ def test_makedumpfile_that_is_none(root: Path, body: str, why: str) -> None:
 
 def test_makedumpfile_that_may_not_be_run(root: Path) -> None:
     put(root, "makedumpfile", "no program")
-    facts = gather(Config(dump=Dump(makedumpfile=str(root / "makedumpfile"))), root=root)
+    facts = gather(Config(dump=DumpSettings(makedumpfile=str(root / "makedumpfile"))), root=root)
     assert facts.makedumpfile == Unknown(source=str(root / "makedumpfile"), why=DENIED)
 
 
@@ -251,87 +248,6 @@ def test_makedumpfile_that_hangs(root: Path, monkeypatch: pytest.MonkeyPatch) ->
     makedumpfile = facts_of(root, "exec sleep 20").makedumpfile
     assert isinstance(makedumpfile, Unknown)
     assert makedumpfile.why == "it hangs"
-
-
-STAMP = "20261123T014039Z"
-RECORD = {
-    "schema": 1,
-    "stamp": STAMP,
-    "reason": CRASH.reason,
-    "cause": "sysrq",
-    "title": "sysrq: Trigger a crash",
-    "dump": {"state": "complete"},
-}
-
-
-def crashes(root: Path, *names: str, record: str | bytes = json.dumps(RECORD)) -> LastCrash | Unknown | None:
-    for name in names:
-        put(root, f"persist/kcrashes/{name}", record if name.endswith(".json") else "")
-    return facts_of(root).last_crash
-
-
-def test_last_crash_is_what_its_record_says(root: Path) -> None:
-    assert crashes(root, *CRASH.files) == CRASH
-
-
-def test_record_as_kdumpd_writes_it_is_understood(root: Path) -> None:
-    written = CrashRecord(
-        stamp=STAMP,
-        crash_time_s=None,
-        reason="why",
-        cause="oops",
-        title="BUG",
-        log=Log(name=None, size_bytes=0, tool=None),
-        dump_name=None,
-        dump=Verdict(state="incomplete"),
-    )
-    found = crashes(root, f"crash-{STAMP}.json", record=written.to_json())
-    assert isinstance(found, LastCrash)
-    assert (found.reason, found.cause, found.title, found.dump_state) == ("why", "oops", "BUG", "incomplete")
-
-
-def test_newest_crash_counts_although_it_has_no_record(root: Path) -> None:
-    newer = "dmesg-20261124T000000Z.log"
-    assert crashes(root, *CRASH.files, newer, "zzz.txt") == LastCrash(
-        stamp="20261124T000000Z", files=(newer,)
-    )
-
-
-def test_second_crash_of_the_same_second_is_the_last(root: Path) -> None:
-    found = crashes(root, *CRASH.files, f"dmesg-{STAMP}-2.log")
-    assert found == LastCrash(stamp=f"{STAMP}-2", files=(f"dmesg-{STAMP}-2.log",))
-
-
-def test_names_that_eve_gave_count(root: Path) -> None:
-    found = crashes(root, "dmesg-2027-01-01T00:00:00+00:00.log", *CRASH.files)
-    assert isinstance(found, LastCrash)
-    assert found.stamp == "2027-01-01T00:00:00+00:00"
-
-
-@pytest.mark.parametrize(
-    "record",
-    [
-        "",
-        "{",
-        b"\xff\xfe",
-        "[1]",
-        "null",
-        "[" * 100_000,
-        '{"dump": [], "reason": 7, "cause": null, "title": {}}',
-        '{"dump": {"state": 1}}',
-    ],
-)
-def test_damaged_record_leaves_the_names(root: Path, record: str | bytes) -> None:
-    assert crashes(root, *CRASH.files, record=record) == LastCrash(stamp=STAMP, files=CRASH.files)
-
-
-def test_empty_crash_folder(root: Path) -> None:
-    assert crashes(root, "note.txt") is None
-
-
-def test_crash_folder_that_is_none(root: Path) -> None:
-    put(root, "persist/kcrashes", "")
-    assert facts_of(root).last_crash == Unknown(source="/persist/kcrashes", why="Not a directory")
 
 
 def test_reboot_reason_that_eve_has_not_read(root: Path) -> None:
@@ -368,7 +284,7 @@ def test_without_root_what_cannot_be_read_is_unknown() -> None:
         root = Path(folder)
         root.chmod(0o755)
         furnish(root)
-        put(root, f"persist/kcrashes/dmesg-{STAMP}.log", "")
+        put(root, "persist/kcrashes/dmesg-20261123T014039Z.log", "")
         locked = [root / "sys/kernel/kexec_crash_loaded", root / "persist/kcrashes"]
         for path in locked:
             path.chmod(0)

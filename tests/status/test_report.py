@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 from tests.machines import ARMED, CRASH, EVERYTHING_UNKNOWN, GIB, MIB, SAMPLES, with_facts
 
-from kdumpd.config import Config, Dump
+from kdumpd.config import Config, DumpSettings
 from kdumpd.status import remedies, report
 from kdumpd.status.assess import assess
 from kdumpd.status.files import Unknown
@@ -187,11 +187,11 @@ def test_crash_without_a_record_on_the_screen() -> None:
         ({"memory_bytes": GIB - 129 * MIB}, "reserved    128 MiB of 1.0 GiB of memory\n"),
         ({"space": Unknown(source="s", why="x")}, "persist     ext4 on /persist\n"),
         (
-            {"config": Config(dump=Dump(enabled=False))},
+            {"config": Config(dump=DumpSettings(enabled=False))},
             "dump tool   makedumpfile 1.7.8, not used: dump.enabled is false\n",
         ),
         (
-            {"config": Config(dump=Dump(enabled=False))},
+            {"config": Config(dump=DumpSettings(enabled=False))},
             "persist     ext4 on /persist, 20.0 GiB free\n",
         ),
     ],

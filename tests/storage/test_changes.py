@@ -36,8 +36,8 @@ async def test_changes_that_nobody_waited_for_are_one(
 ) -> None:
     async with kdumpd.mount_changes(machine=simulated_machine) as changes:
         await anext(changes)
-        for place in ("/a", "/b", "/c"):
-            simulated_machine.mount(place)
+        for path in ("/a", "/b", "/c"):
+            simulated_machine.mount(path)
         assert len(await anext(changes)) == 4
         with trio.move_on_after(100) as wait:
             await anext(changes)

@@ -11,7 +11,7 @@ from attrs import evolve
 from tests.simulated import open_descriptors
 from trio.testing import MockClock
 
-from kdumpd.config import Storage as Settings
+from kdumpd.config import StorageSettings as Settings
 from kdumpd.host.mounts import Mount, parse_mountinfo
 from kdumpd.host.uevents import Partition
 from kdumpd.storage.gate import NotReady, judge, wait_for_storage
@@ -76,13 +76,13 @@ def test_ready(table: bytes, settings: Settings) -> None:
 async def test_it_returns_what_was_found(
     simulated_machine: SimulatedMachine, autojump_clock: MockClock
 ) -> None:
-    place = simulated_machine.mount()
+    folder = simulated_machine.mount()
     with closing(await wait_for_storage(machine=simulated_machine)) as storage:
         storage.folder.write("hello", b"world", mode=0o600)
         assert storage.mount.source == "/dev/vdb1"
         assert storage.space.free_bytes == 64 * GIB
-    assert (place / "hello").read_bytes() == b"world"
-    assert [file.name for file in place.iterdir()] == ["hello"]
+    assert (folder / "hello").read_bytes() == b"world"
+    assert [file.name for file in folder.iterdir()] == ["hello"]
 
 
 async def test_what_is_missing_is_told_once_for_each_change(

@@ -4,7 +4,7 @@ import pytest
 from attrs import evolve
 from tests.machines import GIB, PERSIST
 
-from kdumpd.config import Storage as Settings
+from kdumpd.config import StorageSettings as Settings
 from kdumpd.host.folder import Space
 from kdumpd.host.mounts import Mount
 from kdumpd.storage.volume import find_fault, floor_bytes

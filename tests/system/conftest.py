@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from .crash import Crash, Recorded
+from .crash import FaultRun, Recorded
 from .faulty import FaultyFile
 from .volume import Volume
 
@@ -13,7 +13,6 @@ ROWS = pytest.StashKey[list[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "fault(name, injected): a row of docs/reliability.md")
     config.stash[ROWS] = []
 
 
@@ -50,8 +49,8 @@ def recorded(recorded_vmcore: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture
 def crash(
     tmp_path: Path, volume: Volume, recorded: Recorded, request: pytest.FixtureRequest
-) -> Iterator[Crash]:
-    made = Crash(tmp_path, volume, recorded)
+) -> Iterator[FaultRun]:
+    made = FaultRun(tmp_path, volume, recorded)
     yield made
     made.cleanup()
     for marker in request.node.iter_markers("fault"):
@@ -62,7 +61,7 @@ def crash(
 
 
 @pytest.fixture
-def faulty_vmcore(crash: Crash, tmp_path: Path) -> Iterator[FaultyFile]:
+def faulty_vmcore(crash: FaultRun, tmp_path: Path) -> Iterator[FaultyFile]:
     """The recorded vmcore, to be given faults."""
     made = FaultyFile(crash.recorded.vmcore, tmp_path / "vmcore")
     crash.configure("vmcore", path=str(made.path))

@@ -1,7 +1,7 @@
 """A crash to be collected by a real `kdumpd run --no-reboot` onto a real volume, and what must hold after it.
 
-Whatever a test breaks, `Crash.finish` checks what issue C promises: nothing older is lost, nothing
-half-written has a final name, no temporary is left, the reason files belong together, no traceback.
+Whatever a test breaks, `FaultRun.finish` checks what docs/reliability.md promises: nothing older is lost,
+nothing half-written has a final name, no temporary is left, the reason files belong together, no traceback.
 """
 
 import contextlib
@@ -130,7 +130,7 @@ class Running:
             self.process.wait(20)
 
 
-class Crash:
+class FaultRun:
     """One crash: settings, storage, console; and the runs that collect it."""
 
     def __init__(self, folder: Path, volume: Volume, recorded: Recorded) -> None:
@@ -253,6 +253,11 @@ class Crash:
     @property
     def reason(self) -> str | None:
         return self.text("reboot-reason")
+
+    def why(self) -> str | None:
+        """What reboot-reason gives as the cause that something is lacking."""
+        found = re.search(r" \((?:incomplete|no kdump): (.*)\)\n\Z", self.reason or "")
+        return found and found[1]
 
     @property
     def dump(self) -> Path:

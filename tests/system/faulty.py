@@ -119,9 +119,9 @@ class FaultyFile:
         blocks = -(-self.size_bytes // 512)
         return _ATTR.pack(0, 0, 0, 1, self.size_bytes, blocks, 0, 0, 0, 0, 0, 0, mode, 1, 0, 0, 0, 4096, 0)
 
-    def _hits(self, body: bytes, place: range) -> bool:
+    def _hits(self, body: bytes, wanted: range) -> bool:
         _, offset, size = _READ_WRITE.unpack_from(body)
-        return bool(place) and offset < place.stop and place.start < offset + size
+        return bool(wanted) and offset < wanted.stop and wanted.start < offset + size
 
     def _read(self, body: bytes) -> bytes:
         _, offset, size = _READ_WRITE.unpack_from(body)
@@ -130,10 +130,10 @@ class FaultyFile:
             raise OSError(errno.EIO, "unreadable")
         size = max(0, min(size, self.size_bytes - offset))
         data = bytearray(os.pread(self._source, size, offset))
-        for place, patch in self.patches.items():
-            start, stop = max(offset, place), min(offset + len(data), place + len(patch))
+        for changed, patch in self.patches.items():
+            start, stop = max(offset, changed), min(offset + len(data), changed + len(patch))
             if start < stop:
-                data[start - offset : stop - offset] = patch[start - place : stop - place]
+                data[start - offset : stop - offset] = patch[start - changed : stop - changed]
         return bytes(data)
 
     def _write(self, body: bytes) -> bytes:

@@ -13,6 +13,7 @@ import trio
 from kdumpd.host.uevents import Source, watch_devices
 
 from .netlink import uevent_sockets
+from .wakeups import Wakeups
 
 pytestmark = pytest.mark.system
 
@@ -29,6 +30,7 @@ WATCHER = """
 import trio
 from functools import partial
 from kdumpd.host.uevents import watch_devices
+
 
 async def main():
     async with trio.open_nursery() as nursery:
@@ -66,7 +68,7 @@ def loop(tmp_path: Path) -> Iterator[Loop]:
         yield loop
 
 
-class Ticks:
+class TickCounter:
     """What a reader waits for."""
 
     def __init__(self) -> None:
@@ -90,7 +92,7 @@ class Ticks:
                 scope.deadline = trio.current_time() + QUIET_S
 
 
-class Program:
+class RunningProgram:
     """A process of our own, and the lines it says."""
 
     def __init__(self, process: trio.Process) -> None:
@@ -121,22 +123,22 @@ class Program:
 
 
 @asynccontextmanager
-async def program(*command: str) -> AsyncIterator[Program]:
+async def program(*command: str) -> AsyncIterator[RunningProgram]:
     process = await trio.lowlevel.open_process(command, stdout=PIPE)
     try:
-        yield Program(process)
+        yield RunningProgram(process)
     finally:
         process.kill()
         with trio.CancelScope(shield=True):
             await process.wait()
 
 
-def beside(other: Program) -> list[str]:
+def beside(other: RunningProgram) -> list[str]:
     """What to put in front of a command so that it runs in the other's namespaces."""
     return ["nsenter", "--target", str(other.process.pid), "--mount", "--net"]
 
 
-async def udevd_listens(other: Program) -> None:
+async def udevd_listens(other: RunningProgram) -> None:
     """Wait until udevd in the other's namespaces takes events; its control socket is there before that."""
     ping = "until udevadm control --ping 2>/dev/null; do sleep 0.05; done"
     with trio.fail_after(DEADLINE_S):
@@ -144,7 +146,7 @@ async def udevd_listens(other: Program) -> None:
 
 
 @asynccontextmanager
-async def own_udevd() -> AsyncIterator[Program]:
+async def own_udevd() -> AsyncIterator[RunningProgram]:
     """A udevd with its own /run, /dev and network namespace: the machine's own are left alone."""
     setup = (
         "mount -t tmpfs run /run && mkdir /run/dev && cp -a /dev/null /dev/loop* /run/dev &&"
@@ -160,7 +162,7 @@ async def own_udevd() -> AsyncIterator[Program]:
 async def test_a_loop_device_is_seen_without_udevd(
     source: Source | None, tmp_path: Path, nursery: trio.Nursery
 ) -> None:
-    ticks = Ticks()
+    ticks = TickCounter()
     used = await nursery.start(partial(watch_devices, ticks.tick, source=source, control=NO_UDEVD))
     assert used == (source or "kernel")
     await ticks.quiet()
@@ -209,7 +211,7 @@ async def test_without_libudev_it_is_raw_netlink(hidden: str, loop: Loop) -> Non
 async def test_events_lost_to_an_overrun_are_one_tick_and_a_new_socket(
     source: Source, loop: Loop, nursery: trio.Nursery
 ) -> None:
-    ticks = Ticks()
+    ticks = TickCounter()
     watch = partial(watch_devices, ticks.tick, source=source, receive_buffer_bytes=TINY_BUFFER_BYTES)
     await nursery.start(watch)
     await ticks.quiet()
@@ -245,7 +247,7 @@ async def test_a_flood_takes_little_of_the_kernels_memory(
 
 @pytest.mark.parametrize("source", ["kernel", "netlink"])
 async def test_a_device_of_another_kind_is_nothing(source: Source, nursery: trio.Nursery) -> None:
-    ticks = Ticks()
+    ticks = TickCounter()
     await nursery.start(partial(watch_devices, ticks.tick, source=source))
     for _ in range(50):
         await trio.Path("/sys/class/mem/null/uevent").write_text("change")
@@ -255,19 +257,9 @@ async def test_a_device_of_another_kind_is_nothing(source: Source, nursery: trio
     nursery.cancel_scope.cancel()
 
 
-class Wakeups(trio.abc.Instrument):
-    """How often trio's loop woke up."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def after_io_wait(self, timeout: float) -> None:
-        self.count += 1
-
-
 @pytest.mark.parametrize("source", ["kernel", "netlink"])
 async def test_it_sleeps_while_nothing_happens(source: Source, loop: Loop, nursery: trio.Nursery) -> None:
-    ticks = Ticks()
+    ticks = TickCounter()
     await nursery.start(partial(watch_devices, ticks.tick, source=source))
     loop.change()
     await ticks.quiet()

@@ -12,7 +12,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from .crash import Crash, Running
+from .crash import FaultRun, Running
 from .netlink import uevent_sockets
 from .volume import MIB, command
 
@@ -24,12 +24,12 @@ fault = pytest.mark.fault
 # Consoles. Each run has a second one, a file, on which everything must appear in time.
 
 
-def add_console(crash: Crash, path: Path | str) -> None:
+def add_console(crash: FaultRun, path: Path | str) -> None:
     crash.configure("console", targets=[str(path), str(crash.console)])
 
 
 @fault("a console is missing", "`console.targets` names no file")
-def test_console_missing(crash: Crash) -> None:
+def test_console_missing(crash: FaultRun) -> None:
     crash.mount()
     add_console(crash, "/nonexistent/console")
     assert crash.run().code == 0
@@ -37,7 +37,7 @@ def test_console_missing(crash: Crash) -> None:
 
 
 @fault("a console is a folder", "`console.targets` names one")
-def test_console_folder(crash: Crash) -> None:
+def test_console_folder(crash: FaultRun) -> None:
     crash.mount()
     add_console(crash, crash.meeting)
     crash.run()
@@ -45,7 +45,7 @@ def test_console_folder(crash: Crash) -> None:
 
 
 @fault("a console is full", "/dev/full")
-def test_console_full(crash: Crash) -> None:
+def test_console_full(crash: FaultRun) -> None:
     crash.mount()
     add_console(crash, "/dev/full")
     crash.run()
@@ -53,7 +53,7 @@ def test_console_full(crash: Crash) -> None:
 
 
 @fault("no console at all", "the only one is missing")
-def test_no_console(crash: Crash) -> None:
+def test_no_console(crash: FaultRun) -> None:
     crash.mount()
     crash.configure("console", targets=["/nonexistent/console"])
     ran = crash.run()
@@ -63,7 +63,7 @@ def test_no_console(crash: Crash) -> None:
 
 
 @fault("a console blocks", "a FIFO whose reader does not read, and that is full")
-def test_console_blocks(crash: Crash) -> None:
+def test_console_blocks(crash: FaultRun) -> None:
     crash.mount()
     fifo = crash.folder / "fifo"
     os.mkfifo(fifo)
@@ -81,7 +81,7 @@ def test_console_blocks(crash: Crash) -> None:
 
 
 @fault("a console has no reader", "a FIFO that nobody reads")
-def test_console_without_a_reader(crash: Crash) -> None:
+def test_console_without_a_reader(crash: FaultRun) -> None:
     crash.mount()
     os.mkfifo(crash.folder / "fifo")
     add_console(crash, crash.folder / "fifo")
@@ -90,7 +90,7 @@ def test_console_without_a_reader(crash: Crash) -> None:
 
 
 @fault("a terminal is stopped", "a pseudo terminal with its output stopped, as by Ctrl-S")
-def test_terminal_stopped(crash: Crash) -> None:
+def test_terminal_stopped(crash: FaultRun) -> None:
     crash.mount()
     leader, follower = pty.openpty()
     subprocess.run(["stty", "-F", os.ttyname(follower), "raw"], check=True)
@@ -107,7 +107,7 @@ def test_terminal_stopped(crash: Crash) -> None:
 
 
 @fault("a terminal gives EIO", "a pseudo terminal whose other end is closed")
-def test_terminal_eio(crash: Crash) -> None:
+def test_terminal_eio(crash: FaultRun) -> None:
     crash.mount()
     leader, follower = pty.openpty()
     name = os.ttyname(follower)
@@ -128,7 +128,7 @@ def test_terminal_eio(crash: Crash) -> None:
         pytest.param(signal.SIGINT, marks=fault("SIGINT in the middle", "after 24 MiB")),
     ],
 )
-def test_signal_in_the_middle(crash: Crash, number: int) -> None:
+def test_signal_in_the_middle(crash: FaultRun, number: int) -> None:
     crash.mount()
     crash.stand_in("pause_in_the_middle")
     running = crash.start_to_the_middle()
@@ -138,7 +138,7 @@ def test_signal_in_the_middle(crash: Crash, number: int) -> None:
 
 
 @fault("SIGTERM while waiting for storage", "in the second second of the wait")
-def test_signal_while_waiting(crash: Crash) -> None:
+def test_signal_while_waiting(crash: FaultRun) -> None:
     running = crash.start()
     running.wait_for_line("is not mounted")
     running.process.send_signal(signal.SIGTERM)
@@ -148,7 +148,7 @@ def test_signal_while_waiting(crash: Crash) -> None:
 
 
 @fault("SIGTERM again and again", "every 20 ms from the middle to the end")
-def test_signals_again_and_again(crash: Crash) -> None:
+def test_signals_again_and_again(crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("pause_in_the_middle")
     running = crash.start_to_the_middle()
@@ -160,7 +160,7 @@ def test_signals_again_and_again(crash: Crash) -> None:
 
 
 @fault("SIGHUP in the middle", "after 24 MiB, as from a terminal that is gone")
-def test_hangup_in_the_middle(crash: Crash) -> None:
+def test_hangup_in_the_middle(crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("pause_in_the_middle")
     running = crash.start_to_the_middle()
@@ -175,7 +175,7 @@ def test_hangup_in_the_middle(crash: Crash) -> None:
 
 
 @pytest.fixture
-def memory_cgroup(crash: Crash) -> Iterator[Path]:
+def memory_cgroup(crash: FaultRun) -> Iterator[Path]:
     """A memory cgroup that the run starts in, without a limit yet."""
     group = Path("/sys/fs/cgroup/memory", f"kdumpd-{os.getpid()}")
     group.mkdir()
@@ -188,7 +188,7 @@ def memory_cgroup(crash: Crash) -> Iterator[Path]:
 
 
 @fault("the OOM killer acts", "makedumpfile eats memory in a cgroup of 120 MiB")
-def test_oom(crash: Crash, memory_cgroup: Path) -> None:
+def test_oom(crash: FaultRun, memory_cgroup: Path) -> None:
     crash.mount()
     (memory_cgroup / "memory.limit_in_bytes").write_text(str(120 * MIB))
     crash.stand_in("eats_memory")
@@ -197,7 +197,7 @@ def test_oom(crash: Crash, memory_cgroup: Path) -> None:
 
 
 @fault("little memory (no fault)", "a whole run in a cgroup of 64 MiB, page cache included")
-def test_little_memory(crash: Crash, memory_cgroup: Path) -> None:
+def test_little_memory(crash: FaultRun, memory_cgroup: Path) -> None:
     crash.mount()
     (memory_cgroup / "memory.limit_in_bytes").write_text(str(64 * MIB))
     crash.run(within_s=25)
@@ -206,7 +206,7 @@ def test_little_memory(crash: Crash, memory_cgroup: Path) -> None:
 
 
 @fault("few file descriptors", "`ulimit -n 24`")
-def test_few_descriptors(crash: Crash) -> None:
+def test_few_descriptors(crash: FaultRun) -> None:
     crash.mount()
     crash.wrapper = ["sh", "-c", 'ulimit -n 24; exec "$@"', "sh"]
     crash.run()
@@ -214,7 +214,7 @@ def test_few_descriptors(crash: Crash) -> None:
 
 
 @fault("standard streams are closed", "started with descriptors 0, 1 and 2 closed")
-def test_closed_streams(crash: Crash) -> None:
+def test_closed_streams(crash: FaultRun) -> None:
     crash.mount()
     crash.wrapper = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"]
     crash.run()
@@ -222,7 +222,7 @@ def test_closed_streams(crash: Crash) -> None:
 
 
 @fault("a small limit of file sizes", "`ulimit -f`: 20 MiB")
-def test_file_size_limit(crash: Crash) -> None:
+def test_file_size_limit(crash: FaultRun) -> None:
     crash.mount()
     crash.wrapper = ["sh", "-c", 'ulimit -f 40960; exec "$@"', "sh"]
     crash.run()
@@ -267,7 +267,7 @@ def no_udevd(*hidden: str) -> list[str]:
     return ["unshare", "--mount", "sh", "-c", setup, " ".join(hidden)]
 
 
-def start_without_storage(crash: Crash, wrapper: list[str], source: str) -> Running:
+def start_without_storage(crash: FaultRun, wrapper: list[str], source: str) -> Running:
     """Start a run that is to see storage appear later, and wait until it listens to this source."""
     crash.mount()
     crash.volume.unmount()
@@ -279,12 +279,12 @@ def start_without_storage(crash: Crash, wrapper: list[str], source: str) -> Runn
     return running
 
 
-def mount_where_it_runs(crash: Crash, running: Running) -> None:
+def mount_where_it_runs(crash: FaultRun, running: Running) -> None:
     inside = ["nsenter", "--target", str(running.process.pid), "--mount"]
     command(*inside, "mount", crash.volume.device, crash.persist)
 
 
-def overrun(crash: Crash, running: Running) -> None:
+def overrun(crash: FaultRun, running: Running) -> None:
     """Stop a run, and let it lose device events; it must open another socket when it goes on."""
     pid = running.process.pid
     (before,) = uevent_sockets(pid)
@@ -298,7 +298,7 @@ def overrun(crash: Crash, running: Running) -> None:
 
 
 @fault("events of udevd overrun", "stopped by SIGSTOP while 1000 events come; then storage appears")
-def test_overrun_of_udevd(crash: Crash, udevd: Udevd) -> None:
+def test_overrun_of_udevd(crash: FaultRun, udevd: Udevd) -> None:
     running = start_without_storage(crash, udevd.beside, "udev")
     overrun(crash, running)
     mount_where_it_runs(crash, running)
@@ -319,7 +319,7 @@ def test_overrun_of_udevd(crash: Crash, udevd: Udevd) -> None:
     ],
     ids=["kernel", "netlink"],
 )
-def test_overrun(crash: Crash, source: str, hidden: list[str]) -> None:
+def test_overrun(crash: FaultRun, source: str, hidden: list[str]) -> None:
     running = start_without_storage(crash, no_udevd(*hidden), source)
     overrun(crash, running)
     mount_where_it_runs(crash, running)
@@ -329,7 +329,7 @@ def test_overrun(crash: Crash, source: str, hidden: list[str]) -> None:
 
 
 @fault("udevd died", "its control socket is there, and no event ever comes")
-def test_udevd_died(crash: Crash) -> None:
+def test_udevd_died(crash: FaultRun) -> None:
     setup = 'mount -t tmpfs run /run && mkdir /run/udev && touch /run/udev/control && exec "$@"'
     running = start_without_storage(crash, ["unshare", "--mount", "sh", "-c", setup, "sh"], "udev")
     mount_where_it_runs(crash, running)
@@ -339,7 +339,7 @@ def test_udevd_died(crash: Crash) -> None:
 
 
 @fault("udevd dies while a run waits", "SIGKILL to a real one that it listens to; then storage appears")
-def test_udevd_dies(crash: Crash, udevd: Udevd) -> None:
+def test_udevd_dies(crash: FaultRun, udevd: Udevd) -> None:
     running = start_without_storage(crash, udevd.beside, "udev")
     udevd.process.kill()
     udevd.process.wait()
@@ -353,7 +353,7 @@ def test_udevd_dies(crash: Crash, udevd: Udevd) -> None:
 
 
 @fault("the panic timeout is unreadable", "`reboot.panic_timeout` names no file")
-def test_panic_timeout_unreadable(crash: Crash) -> None:
+def test_panic_timeout_unreadable(crash: FaultRun) -> None:
     crash.mount()
     crash.configure("reboot", panic_timeout="/nonexistent/panic")
     ran = crash.run()
@@ -362,7 +362,7 @@ def test_panic_timeout_unreadable(crash: Crash) -> None:
 
 
 @fault("the panic timeout is no number", "`reboot.panic_timeout` names a file with other text")
-def test_panic_timeout_is_no_number(crash: Crash) -> None:
+def test_panic_timeout_is_no_number(crash: FaultRun) -> None:
     crash.mount()
     (crash.folder / "panic").write_bytes(b"soon\xff\n" * 100)
     crash.configure("reboot", panic_timeout=str(crash.folder / "panic"))
@@ -372,7 +372,7 @@ def test_panic_timeout_is_no_number(crash: Crash) -> None:
 
 
 @fault("the watchdog cannot be opened", "`watchdog.device` names a folder")
-def test_watchdog_folder(crash: Crash) -> None:
+def test_watchdog_folder(crash: FaultRun) -> None:
     crash.mount()
     crash.configure("watchdog", device=str(crash.meeting))
     ran = crash.run()
@@ -381,7 +381,7 @@ def test_watchdog_folder(crash: Crash) -> None:
 
 
 @fault("the total budget runs out", "makedumpfile stops after 24 MiB; `budget.total_s` is 3")
-def test_total_budget(crash: Crash) -> None:
+def test_total_budget(crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("stops")
     crash.configure("budget", total_s=3, grace_s=4)

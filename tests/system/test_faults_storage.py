@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .crash import Crash
+from .crash import FaultRun
 from .faulty import FaultyFile
 from .volume import MIB, Volume, command, tree
 
@@ -17,7 +17,7 @@ fault = pytest.mark.fault
 
 
 @fault("storage never appears", "nothing is mounted; `storage.wait_s` is 2")
-def test_never_appears(crash: Crash) -> None:
+def test_never_appears(crash: FaultRun) -> None:
     crash.configure("storage", wait_s=2)
     ran = crash.run()
     assert ran.code == 1
@@ -28,7 +28,7 @@ def test_never_appears(crash: Crash) -> None:
 
 
 @fault("storage appears at the last second", "mounted 3.5 s into a wait of 4 s")
-def test_appears_at_the_last_second(crash: Crash) -> None:
+def test_appears_at_the_last_second(crash: FaultRun) -> None:
     crash.configure("storage", wait_s=4)
     running = crash.start()
     running.wait_for_line("is not mounted")
@@ -39,7 +39,7 @@ def test_appears_at_the_last_second(crash: Crash) -> None:
 
 
 @fault("storage is unmounted in the middle", "`umount --lazy` after 24 MiB")
-def test_unmounted_in_the_middle(crash: Crash) -> None:
+def test_unmounted_in_the_middle(crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("pause_in_the_middle")
     running = crash.start_to_the_middle()
@@ -52,7 +52,7 @@ def test_unmounted_in_the_middle(crash: Crash) -> None:
 
 
 @fault("something is mounted over storage in the middle", "a tmpfs on the mount point after 24 MiB")
-def test_mounted_over_in_the_middle(crash: Crash) -> None:
+def test_mounted_over_in_the_middle(crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("pause_in_the_middle")
     running = crash.start_to_the_middle()
@@ -65,7 +65,7 @@ def test_mounted_over_in_the_middle(crash: Crash) -> None:
 
 
 @fault("storage is read-only", "mounted with `ro`")
-def test_read_only(crash: Crash) -> None:
+def test_read_only(crash: FaultRun) -> None:
     crash.mount()
     crash.volume.mount("remount,ro")
     crash.configure("storage", wait_s=1)
@@ -77,7 +77,7 @@ def test_read_only(crash: Crash) -> None:
 
 
 @fault("storage turns read-only in the middle", "an ext4 error with `errors=remount-ro` after 24 MiB")
-def test_read_only_in_the_middle(crash: Crash) -> None:
+def test_read_only_in_the_middle(crash: FaultRun) -> None:
     crash.mount()
     crash.volume.mount("remount,errors=remount-ro")
     crash.stand_in("pause_in_the_middle")
@@ -93,7 +93,7 @@ def test_read_only_in_the_middle(crash: Crash) -> None:
 
 
 @fault("a tmpfs in place of storage", "mounted where storage should be")
-def test_tmpfs(crash: Crash) -> None:
+def test_tmpfs(crash: FaultRun) -> None:
     command("mount", "-t", "tmpfs", "tmpfs", crash.persist)
     crash.configure("storage", wait_s=1)
     ran = crash.run()
@@ -103,7 +103,7 @@ def test_tmpfs(crash: Crash) -> None:
 
 
 @fault("a plain folder in place of storage", "writable, and not a mount; `storage.wait_s` is 1")
-def test_plain_folder(crash: Crash) -> None:
+def test_plain_folder(crash: FaultRun) -> None:
     crash.configure("storage", wait_s=1)
     (crash.persist / "kcrashes").mkdir()
     ran = crash.run()
@@ -115,7 +115,7 @@ def test_plain_folder(crash: Crash) -> None:
 
 
 @pytest.fixture
-def outside(crash: Crash) -> Path:
+def outside(crash: FaultRun) -> Path:
     """A folder outside of storage with files whose names kdumpd would use; it must stay as it is."""
     folder = crash.folder / "outside"
     folder.mkdir()
@@ -127,7 +127,7 @@ def outside(crash: Crash) -> Path:
 
 
 @fault("a symbolic link in place of kcrashes", "attack: it leads to a folder outside full of artefact names")
-def test_link_for_kcrashes(crash: Crash, outside: Path) -> None:
+def test_link_for_kcrashes(crash: FaultRun, outside: Path) -> None:
     before = tree(outside)
     crash.volume.mount()
     crash.kcrashes.symlink_to(outside)
@@ -137,7 +137,7 @@ def test_link_for_kcrashes(crash: Crash, outside: Path) -> None:
 
 
 @fault("a file in place of kcrashes", "a regular file")
-def test_file_for_kcrashes(crash: Crash) -> None:
+def test_file_for_kcrashes(crash: FaultRun) -> None:
     crash.volume.mount()
     crash.kcrashes.write_bytes(b"mine")
     crash.run()
@@ -146,7 +146,7 @@ def test_file_for_kcrashes(crash: Crash) -> None:
 
 
 @fault("a FIFO in place of kcrashes", "one that nobody reads")
-def test_fifo_for_kcrashes(crash: Crash) -> None:
+def test_fifo_for_kcrashes(crash: FaultRun) -> None:
     crash.volume.mount()
     os.mkfifo(crash.kcrashes)
     crash.run()
@@ -154,7 +154,7 @@ def test_fifo_for_kcrashes(crash: Crash) -> None:
 
 
 @fault("links in place of the reason files", "attack: each leads to a file outside")
-def test_links_for_the_reasons(crash: Crash, outside: Path) -> None:
+def test_links_for_the_reasons(crash: FaultRun, outside: Path) -> None:
     before = tree(outside)
     crash.mount()
     for name in ("reboot-reason", "reboot-stack", "boot-reason"):
@@ -165,7 +165,7 @@ def test_links_for_the_reasons(crash: Crash, outside: Path) -> None:
 
 
 @fault("links in place of the temporary names", "attack: each leads to a file outside")
-def test_links_for_temporaries(crash: Crash, outside: Path) -> None:
+def test_links_for_temporaries(crash: FaultRun, outside: Path) -> None:
     before = tree(outside)
     crash.mount()
     for path in crash.temporaries():
@@ -176,7 +176,7 @@ def test_links_for_temporaries(crash: Crash, outside: Path) -> None:
 
 
 @fault("FIFOs in place of the temporary names", "ones that nobody reads")
-def test_fifos_for_temporaries(crash: Crash) -> None:
+def test_fifos_for_temporaries(crash: FaultRun) -> None:
     crash.mount()
     for path in crash.temporaries():
         os.mkfifo(path)
@@ -185,7 +185,7 @@ def test_fifos_for_temporaries(crash: Crash) -> None:
 
 
 @fault("folders in place of the temporary names", "each with a file in it")
-def test_folders_for_temporaries(crash: Crash) -> None:
+def test_folders_for_temporaries(crash: FaultRun) -> None:
     crash.mount()
     for path in crash.temporaries():
         path.mkdir()
@@ -195,7 +195,7 @@ def test_folders_for_temporaries(crash: Crash) -> None:
 
 
 @fault("folders in place of the reason files", "each with a file in it")
-def test_folders_for_the_reasons(crash: Crash) -> None:
+def test_folders_for_the_reasons(crash: FaultRun) -> None:
     crash.mount()
     for name in ("reboot-reason", "reboot-stack", "boot-reason"):
         (crash.persist / name).mkdir()
@@ -205,7 +205,7 @@ def test_folders_for_the_reasons(crash: Crash) -> None:
 
 
 @fault("hard links in place of the reason files", "attack: each is another name of a file elsewhere")
-def test_hard_links_for_the_reasons(crash: Crash) -> None:
+def test_hard_links_for_the_reasons(crash: FaultRun) -> None:
     crash.mount()
     for name in ("reboot-reason", "reboot-stack", "boot-reason"):
         (crash.persist / name).hardlink_to(crash.persist / "vault" / "customer.data")
@@ -214,7 +214,7 @@ def test_hard_links_for_the_reasons(crash: Crash) -> None:
 
 
 @fault("kcrashes full of foreign files", "5000 files, and names that almost are artefacts'")
-def test_foreign_files(crash: Crash) -> None:
+def test_foreign_files(crash: FaultRun) -> None:
     crash.mount()
     names = [f"kdump-2025010{number}T000000Z.dump.bak" for number in range(10)]
     names += [f"kdump-2025-{number}.dump" for number in range(10)] + ["kdump-.dump", "dmesg-\n.log"]
@@ -228,7 +228,7 @@ def test_foreign_files(crash: Crash) -> None:
 
 
 @fault("an immutable crash folder", "`chattr +i`")
-def test_immutable_kcrashes(crash: Crash) -> None:
+def test_immutable_kcrashes(crash: FaultRun) -> None:
     crash.mount()
     command("chattr", "+i", crash.kcrashes)
     crash.run()
@@ -238,7 +238,7 @@ def test_immutable_kcrashes(crash: Crash) -> None:
 
 
 @fault("an immutable reboot-reason", "`chattr +i` on one of an earlier panic")
-def test_immutable_reason(crash: Crash) -> None:
+def test_immutable_reason(crash: FaultRun) -> None:
     crash.mount()
     (crash.persist / "reboot-reason").write_text("an earlier panic\n")
     command("chattr", "+i", crash.persist / "reboot-reason")
@@ -253,7 +253,7 @@ def test_immutable_reason(crash: Crash) -> None:
 
 
 @fault("storage is full", "root itself can write no byte")
-def test_full(crash: Crash) -> None:
+def test_full(crash: FaultRun) -> None:
     crash.mount()
     crash.volume.fill()
     ran = crash.run()
@@ -265,7 +265,7 @@ def test_full(crash: Crash) -> None:
 
 
 @fault("1 MiB free", "the rest is filled")
-def test_one_mib_free(crash: Crash) -> None:
+def test_one_mib_free(crash: FaultRun) -> None:
     crash.mount()
     crash.volume.fill(leave_bytes=MIB)
     crash.run()
@@ -275,7 +275,7 @@ def test_one_mib_free(crash: Crash) -> None:
 
 
 @fault("200 KiB free", "the rest is filled")
-def test_200_kib_free(crash: Crash) -> None:
+def test_200_kib_free(crash: FaultRun) -> None:
     crash.mount()
     crash.volume.fill(leave_bytes=200 << 10)
     crash.run()
@@ -285,7 +285,7 @@ def test_200_kib_free(crash: Crash) -> None:
 
 
 @fault("storage fills up in the middle", "another program takes all room after 24 MiB")
-def test_fills_in_the_middle(crash: Crash) -> None:
+def test_fills_in_the_middle(crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("pause_in_the_middle")
     running = crash.start_to_the_middle()
@@ -297,7 +297,7 @@ def test_fills_in_the_middle(crash: Crash) -> None:
 
 
 @fault("no inodes left", "files until none can be made")
-def test_no_inodes(crash: Crash, few_inodes: Volume) -> None:
+def test_no_inodes(crash: FaultRun, few_inodes: Volume) -> None:
     crash.mount()
     with contextlib.suppress(OSError):
         for number in range(100_000):
@@ -312,7 +312,7 @@ def test_no_inodes(crash: Crash, few_inodes: Volume) -> None:
 
 
 @fault("the floor is reached in the middle", "60 MiB more than the floor are free, no compression")
-def test_the_floor_is_kept(crash: Crash) -> None:
+def test_the_floor_is_kept(crash: FaultRun) -> None:
     crash.mount()
     crash.configure("dump", compression="none")
     crash.volume.fill(leave_bytes=(crash.volume.floor_mib() + 60) * MIB)
@@ -325,7 +325,7 @@ def test_the_floor_is_kept(crash: Crash) -> None:
 
 
 @fault("storage is frozen before the run", "`fsfreeze`; `storage.wait_s` is 2")
-def test_frozen_before(crash: Crash) -> None:
+def test_frozen_before(crash: FaultRun) -> None:
     crash.mount()
     crash.volume.freeze()
     crash.configure("storage", wait_s=2)
@@ -338,7 +338,7 @@ def test_frozen_before(crash: Crash) -> None:
 
 
 @fault("storage is frozen in the middle", "`fsfreeze` after 24 MiB; `dump.stall_s` is 2")
-def test_frozen_in_the_middle(crash: Crash) -> None:
+def test_frozen_in_the_middle(crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("pause_in_the_middle")
     crash.configure("dump", stall_s=2)
@@ -352,7 +352,7 @@ def test_frozen_in_the_middle(crash: Crash) -> None:
 
 
 @fault("storage is frozen after the last byte", "`fsfreeze` before the end record; `dump.stall_s` is 2")
-def test_frozen_after(crash: Crash) -> None:
+def test_frozen_after(crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("pause_before_the_end")
     crash.configure("dump", stall_s=2)
@@ -366,7 +366,7 @@ def test_frozen_after(crash: Crash) -> None:
 
 
 @fault("storage hangs and thaws in time", "frozen for 2 s after 24 MiB; `dump.stall_s` is 5")
-def test_frozen_for_a_while(crash: Crash) -> None:
+def test_frozen_for_a_while(crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("pause_in_the_middle")
     crash.configure("dump", stall_s=5)
@@ -380,7 +380,7 @@ def test_frozen_for_a_while(crash: Crash) -> None:
 
 
 @fault("storage hangs past the total budget", "frozen after 24 MiB; `budget.total_s` is 4, `grace_s` 2")
-def test_frozen_past_the_total_budget(crash: Crash) -> None:
+def test_frozen_past_the_total_budget(crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("pause_in_the_middle")
     crash.configure("budget", total_s=4, grace_s=2)
@@ -397,7 +397,7 @@ def test_frozen_past_the_total_budget(crash: Crash) -> None:
 
 
 @fault("the disk is gone in the middle", "the disk under the loop device is taken away after 24 MiB")
-def test_disk_gone(faulty_disk: FaultyFile, crash: Crash) -> None:
+def test_disk_gone(faulty_disk: FaultyFile, crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("pause_in_the_middle")
     running = crash.start_to_the_middle()
@@ -410,7 +410,7 @@ def test_disk_gone(faulty_disk: FaultyFile, crash: Crash) -> None:
 
 
 @fault("the disk breaks in the middle", "every write and read gives EIO after 24 MiB")
-def test_disk_breaks(faulty_disk: FaultyFile, crash: Crash) -> None:
+def test_disk_breaks(faulty_disk: FaultyFile, crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("pause_in_the_middle")
     running = crash.start_to_the_middle()
@@ -424,7 +424,7 @@ def test_disk_breaks(faulty_disk: FaultyFile, crash: Crash) -> None:
 
 
 @fault("the disk refuses writes after the last byte", "EIO on every write before the end record")
-def test_disk_refuses_after(faulty_disk: FaultyFile, crash: Crash) -> None:
+def test_disk_refuses_after(faulty_disk: FaultyFile, crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("pause_before_the_end")
     running = crash.start_to_the_middle()
@@ -438,7 +438,7 @@ def test_disk_refuses_after(faulty_disk: FaultyFile, crash: Crash) -> None:
 
 
 @fault("the disk is broken from the start", "EIO on every write before the run; `storage.wait_s` is 2")
-def test_disk_broken_before(faulty_disk: FaultyFile, crash: Crash) -> None:
+def test_disk_broken_before(faulty_disk: FaultyFile, crash: FaultRun) -> None:
     crash.mount()
     command("sync", "--file-system", crash.persist)
     faulty_disk.read_only = True
@@ -453,7 +453,7 @@ def test_disk_broken_before(faulty_disk: FaultyFile, crash: Crash) -> None:
 
 
 @fault("one write is lost", "EIO for a single piece of the dump's data after 24 MiB, and never again")
-def test_one_write_is_lost(faulty_disk: FaultyFile, crash: Crash) -> None:
+def test_one_write_is_lost(faulty_disk: FaultyFile, crash: FaultRun) -> None:
     # in pieces that go through FUSE whole: of what is written in part, the loop device forgets the error
     longest = Path("/sys/block", Path(crash.volume.device).name, "queue/max_sectors_kb")
     before = longest.read_text()
@@ -470,7 +470,7 @@ def test_one_write_is_lost(faulty_disk: FaultyFile, crash: Crash) -> None:
 
 
 @fault("the disk cannot be read", "EIO on every read before the run, with nothing in the cache")
-def test_disk_unreadable_before(faulty_disk: FaultyFile, crash: Crash) -> None:
+def test_disk_unreadable_before(faulty_disk: FaultyFile, crash: FaultRun) -> None:
     crash.mount()
     crash.volume.unmount()
     crash.volume.mount()
@@ -492,7 +492,7 @@ def test_disk_unreadable_before(faulty_disk: FaultyFile, crash: Crash) -> None:
 @fault(
     "a reset in the middle of the dump", "the run is killed with SIGKILL after 24 MiB; another one follows"
 )
-def test_reset_in_the_middle(crash: Crash) -> None:
+def test_reset_in_the_middle(crash: FaultRun) -> None:
     crash.mount()
     crash.stand_in("pause_in_the_middle")
     running = crash.start_to_the_middle()
@@ -506,7 +506,7 @@ def test_reset_in_the_middle(crash: Crash) -> None:
 
 
 @fault("the sixth dump", "five dumps and logs, and an older record, are there")
-def test_the_sixth(crash: Crash) -> None:
+def test_the_sixth(crash: FaultRun) -> None:
     crash.volume.mount()
     names = [f"2025010{day}T000000Z" for day in range(1, 6)]
     for stamp in names:
@@ -523,7 +523,7 @@ def test_the_sixth(crash: Crash) -> None:
 
 
 @fault("a crash loop", "three dumps within the last hour")
-def test_crash_loop(crash: Crash) -> None:
+def test_crash_loop(crash: FaultRun) -> None:
     crash.mount()
     for age_s in (60, 600, 1200):
         crash.leave_older({f"kcrashes/kdump-{crash.stamp_before(age_s)}.dump": b"one of the loop"})
@@ -532,7 +532,7 @@ def test_crash_loop(crash: Crash) -> None:
 
 
 @fault("a second crash in the same second", "artefacts of the first one are there")
-def test_same_second(crash: Crash) -> None:
+def test_same_second(crash: FaultRun) -> None:
     crash.mount()
     assert crash.run().code == 0
     first = crash.dump.read_bytes()

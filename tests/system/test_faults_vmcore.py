@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from .crash import STACK_BYTES, Crash
+from .crash import STACK_BYTES, FaultRun
 from .faulty import FaultyFile
 
 pytestmark = pytest.mark.system
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.system
 fault = pytest.mark.fault
 
 
-def place_of(vmcore: FaultyFile, text: bytes) -> int:
+def offset_of(vmcore: FaultyFile, text: bytes) -> int:
     """Where a text stands in the first MiB, which holds the ELF headers and notes."""
     with vmcore.path.open("rb") as file:
         found = re.search(re.escape(text), file.read(1 << 20))
@@ -23,16 +23,16 @@ def place_of(vmcore: FaultyFile, text: bytes) -> int:
 
 
 @fault("none, through FUSE", "the vmcore is read as in the next rows, with nothing wrong")
-def test_nothing_wrong_through_fuse(crash: Crash, faulty_vmcore: FaultyFile) -> None:
+def test_nothing_wrong_through_fuse(crash: FaultRun, faulty_vmcore: FaultyFile) -> None:
     crash.mount()
     crash.run()
     crash.assert_collected("dump")
 
 
 @fault("VMCOREINFO is missing", "the ELF note has another name")
-def test_no_vmcoreinfo(crash: Crash, faulty_vmcore: FaultyFile) -> None:
+def test_no_vmcoreinfo(crash: FaultRun, faulty_vmcore: FaultyFile) -> None:
     crash.mount()
-    faulty_vmcore.patches = {place_of(faulty_vmcore, b"VMCOREINFO\0"): b"XMCOREINFO"}
+    faulty_vmcore.patches = {offset_of(faulty_vmcore, b"VMCOREINFO\0"): b"XMCOREINFO"}
     before = int(time.time())
     ran = crash.run()
     assert f"{faulty_vmcore.path}: no VMCOREINFO note" in ran.console
@@ -47,7 +47,7 @@ def test_no_vmcoreinfo(crash: Crash, faulty_vmcore: FaultyFile) -> None:
 
 
 @fault("the vmcore is truncated", "it ends in the middle")
-def test_truncated(crash: Crash, faulty_vmcore: FaultyFile) -> None:
+def test_truncated(crash: FaultRun, faulty_vmcore: FaultyFile) -> None:
     crash.mount()
     faulty_vmcore.size_bytes //= 2
     crash.run()
@@ -68,7 +68,7 @@ def test_truncated(crash: Crash, faulty_vmcore: FaultyFile) -> None:
         ),
     ],
 )
-def test_no_vmcore(crash: Crash, faulty_vmcore: FaultyFile, kind: str, why: str | None) -> None:
+def test_no_vmcore(crash: FaultRun, faulty_vmcore: FaultyFile, kind: str, why: str | None) -> None:
     crash.mount()
     faulty_vmcore.dead = True
     path = {"file": crash.folder / "empty", "folder": crash.meeting, "faulty": faulty_vmcore.path}[kind]
@@ -88,7 +88,7 @@ def test_no_vmcore(crash: Crash, faulty_vmcore: FaultyFile, kind: str, why: str 
 
 
 def reads(vmcore: FaultyFile) -> list[int]:
-    """Where makedumpfile reads, from the first place to the last."""
+    """Where makedumpfile reads, from first to last."""
     vmcore.asked.clear()
     command = ["makedumpfile", "-F", "-l", "-d", "31", str(vmcore.path)]
     subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
@@ -97,7 +97,7 @@ def reads(vmcore: FaultyFile) -> list[int]:
 
 # Without the page report, which also needs every page, privacy cannot be judged and the dump is not kept.
 @fault("a page is unreadable", "EIO for one page that a dump reads late")
-def test_unreadable_page(crash: Crash, faulty_vmcore: FaultyFile) -> None:
+def test_unreadable_page(crash: FaultRun, faulty_vmcore: FaultyFile) -> None:
     crash.mount()
     page = reads(faulty_vmcore)[-50]
     faulty_vmcore.unreadable = range(page, page + 1)
@@ -107,7 +107,7 @@ def test_unreadable_page(crash: Crash, faulty_vmcore: FaultyFile) -> None:
 
 
 @fault("a page is unreadable, and storage is slow", "the same; storage appears when the pages were counted")
-def test_unreadable_page_with_slow_storage(crash: Crash, faulty_vmcore: FaultyFile) -> None:
+def test_unreadable_page_with_slow_storage(crash: FaultRun, faulty_vmcore: FaultyFile) -> None:
     page = reads(faulty_vmcore)[-50]
     running = crash.start()
     running.wait_for_line("is not mounted")
@@ -119,7 +119,7 @@ def test_unreadable_page_with_slow_storage(crash: Crash, faulty_vmcore: FaultyFi
 
 
 @fault("memory turns unreadable", "EIO for all of it, after 24 MiB")
-def test_unreadable_in_the_middle(crash: Crash, faulty_vmcore: FaultyFile) -> None:
+def test_unreadable_in_the_middle(crash: FaultRun, faulty_vmcore: FaultyFile) -> None:
     crash.mount()
     crash.stand_in("pause_in_the_middle")
     running = crash.start_to_the_middle()
@@ -131,7 +131,7 @@ def test_unreadable_in_the_middle(crash: Crash, faulty_vmcore: FaultyFile) -> No
 
 
 @fault("reading memory hangs", "no answer after 24 MiB, not even to SIGKILL; `dump.stall_s` is 2")
-def test_hangs_in_the_middle(crash: Crash, faulty_vmcore: FaultyFile) -> None:
+def test_hangs_in_the_middle(crash: FaultRun, faulty_vmcore: FaultyFile) -> None:
     crash.mount()
     crash.stand_in("pause_in_the_middle")
     crash.configure("dump", stall_s=2)
@@ -146,7 +146,7 @@ def test_hangs_in_the_middle(crash: Crash, faulty_vmcore: FaultyFile) -> None:
     "reading memory hangs, and storage is slow",
     "no answer after 24 MiB; storage appears when the pages were counted; `dump.stall_s` is 2",
 )
-def test_hangs_in_the_middle_with_slow_storage(crash: Crash, faulty_vmcore: FaultyFile) -> None:
+def test_hangs_in_the_middle_with_slow_storage(crash: FaultRun, faulty_vmcore: FaultyFile) -> None:
     """The pages that are added to a cut dump cannot be read either; that must not cost the dump."""
     crash.stand_in("pause_in_the_middle")
     crash.configure("dump", stall_s=2)
@@ -163,7 +163,7 @@ def test_hangs_in_the_middle_with_slow_storage(crash: Crash, faulty_vmcore: Faul
 
 
 @fault("the vmcore hangs from its first byte", "no answer at all; `budget.total_s` is 7")
-def test_hangs_at_once(crash: Crash, faulty_vmcore: FaultyFile) -> None:
+def test_hangs_at_once(crash: FaultRun, faulty_vmcore: FaultyFile) -> None:
     crash.mount()
     faulty_vmcore.stuck = range(faulty_vmcore.size_bytes)
     crash.configure("budget", total_s=7)
@@ -176,9 +176,9 @@ def test_hangs_at_once(crash: Crash, faulty_vmcore: FaultyFile) -> None:
 
 
 @fault("the log is absent", "VMCOREINFO does not say where it is")
-def test_no_log(crash: Crash, faulty_vmcore: FaultyFile) -> None:
+def test_no_log(crash: FaultRun, faulty_vmcore: FaultyFile) -> None:
     crash.mount()
-    faulty_vmcore.patches = {place_of(faulty_vmcore, b"SYMBOL(prb)="): b"SYMBOX"}
+    faulty_vmcore.patches = {offset_of(faulty_vmcore, b"SYMBOL(prb)="): b"SYMBOX"}
     ran = crash.run()
     assert "no log could be read" in ran.console
     crash.expect_no_log(crash.crash_time_s)
@@ -186,26 +186,26 @@ def test_no_log(crash: Crash, faulty_vmcore: FaultyFile) -> None:
 
 
 @fault("the clock was at 1970", "VMCOREINFO's CRASHTIME is 42")
-def test_clock_at_1970(crash: Crash, faulty_vmcore: FaultyFile) -> None:
+def test_clock_at_1970(crash: FaultRun, faulty_vmcore: FaultyFile) -> None:
     crash.mount()
     for day in range(1, 5):
         crash.leave_older({f"kcrashes/kdump-1970010{day}T000001Z.dump": b"x"})
-    place = place_of(faulty_vmcore, f"CRASHTIME={crash.crash_time_s}\n".encode())
-    faulty_vmcore.patches = {place: f"CRASHTIME={42:0{len(str(crash.crash_time_s))}}\n".encode()}
+    offset = offset_of(faulty_vmcore, f"CRASHTIME={crash.crash_time_s}\n".encode())
+    faulty_vmcore.patches = {offset: f"CRASHTIME={42:0{len(str(crash.crash_time_s))}}\n".encode()}
     crash.crash_time_s, crash.stamp = 42, "19700101T000042Z"
     crash.run()
     crash.forget_older("kcrashes/kdump-19700101T000001Z.dump")
     crash.assert_collected("dump")
 
 
-def give_log(crash: Crash, log: bytes) -> None:
+def give_log(crash: FaultRun, log: bytes) -> None:
     crash.stand_in("other_log")
     (crash.meeting / "log").write_bytes(log)
     crash.log = log
 
 
 @fault("a log of 700 KiB", "more than EVE reads of reboot-stack")
-def test_long_log(crash: Crash) -> None:
+def test_long_log(crash: FaultRun) -> None:
     crash.mount()
     line = b"[%12d.000000] a line of a log that is longer than it may be\n"
     give_log(crash, b"".join(line % number for number in range(9000))[: 700 << 10])
@@ -217,7 +217,7 @@ def test_long_log(crash: Crash) -> None:
 
 
 @fault("a log of 4 MiB", "with the panic at its end")
-def test_log_of_4_mib(crash: Crash) -> None:
+def test_log_of_4_mib(crash: FaultRun) -> None:
     crash.mount()
     give_log(crash, (b"[   12.345678] noise\n" * (1 << 18))[: 4 << 20] + b"\n" + crash.log)
     ran = crash.run()
@@ -229,7 +229,7 @@ def test_log_of_4_mib(crash: Crash) -> None:
     "a log that attacks terminals",
     "NULs, escape sequences, invalid UTF-8, carriage returns in the panic text",
 )
-def test_hostile_log(crash: Crash) -> None:
+def test_hostile_log(crash: FaultRun) -> None:
     crash.mount()
     evil = b"\x1b[2J\x1b]0;owned\x07\x00\xff\xfe\x80\r\x9b31m\xe2\x80\xae"
     give_log(crash, crash.log.replace(b"Call Trace:", b"Call Trace:" + evil))
@@ -242,7 +242,7 @@ def test_hostile_log(crash: Crash) -> None:
 
 
 @fault("a log without a line end", "1 MiB of one byte")
-def test_log_without_lines(crash: Crash) -> None:
+def test_log_without_lines(crash: FaultRun) -> None:
     crash.mount()
     give_log(crash, b"A" * (1 << 20))
     crash.run()
@@ -251,7 +251,7 @@ def test_log_without_lines(crash: Crash) -> None:
 
 
 @fault("a log of no byte", "makedumpfile writes an empty one; vmcore-dmesg has it")
-def test_empty_log(crash: Crash) -> None:
+def test_empty_log(crash: FaultRun) -> None:
     crash.mount()
     log = crash.log
     give_log(crash, b"")

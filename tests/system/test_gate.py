@@ -8,7 +8,7 @@ from typing import NoReturn
 import pytest
 import trio
 
-from kdumpd.config import Storage
+from kdumpd.config import StorageSettings
 from kdumpd.host.linux import LinuxMachine
 from kdumpd.host.machine import Machine, Tick
 from kdumpd.storage.gate import Gate
@@ -46,7 +46,7 @@ class Waiting:
         self.told: list[str] = []
         self.opened_at = math.nan
         self.gate = Gate(
-            Storage(mountpoint=str(mountpoint), partlabel="", filesystems=("ext4",)),
+            StorageSettings(mountpoint=str(mountpoint), partlabel="", filesystems=("ext4",)),
             machine=machine,
             tell=self.told.append,
             rescan_s=rescan_s,

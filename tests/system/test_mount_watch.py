@@ -17,6 +17,8 @@ import trio
 from kdumpd.host.mountevents import watch_mounts
 from kdumpd.host.mounts import Mount, find_mount, read_mounts
 
+from .wakeups import Wakeups
+
 pytestmark = pytest.mark.system
 
 BURSTS = 1500
@@ -134,25 +136,15 @@ async def watched(below: Path) -> AsyncIterator[tuple[Namespace, View]]:
         nursery.cancel_scope.cancel()
 
 
-class Wakeups(trio.abc.Instrument):
-    """How often trio's loop woke up."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def after_io_wait(self, timeout: float) -> None:
-        self.count += 1
-
-
-def burst(chance: random.Random, places: list[str], mounted: Counter[str]) -> list[str]:
+def burst(chance: random.Random, paths: list[str], mounted: Counter[str]) -> list[str]:
     """A few mounts and unmounts with pauses of up to 2 ms, entered into ``mounted`` too."""
     steps = []
     for _ in range(chance.randint(1, 6)):
-        place = chance.choice(places)
-        unmount = mounted[place] > 0 and chance.random() < 0.5
-        mounted[place] += -1 if unmount else 1
+        path = chance.choice(paths)
+        unmount = mounted[path] > 0 and chance.random() < 0.5
+        mounted[path] += -1 if unmount else 1
         steps += [
-            "-" + place if unmount else "+" + place,
+            "-" + path if unmount else "+" + path,
             f"~{chance.choice([0, 0, chance.randint(1, 2000)])}",
         ]
     return steps
@@ -160,12 +152,12 @@ def burst(chance: random.Random, places: list[str], mounted: Counter[str]) -> li
 
 async def test_the_last_view_is_never_stale(tmp_path: Path) -> None:
     chance = random.Random(20261123)
-    places = [str(tmp_path / name) for name in "abcdef"]
+    paths = [str(tmp_path / name) for name in "abcdef"]
     mounted: Counter[str] = Counter()
     stale = []
     async with watched(tmp_path) as (namespace, view):
         for number in range(BURSTS):
-            await namespace.do(*burst(chance, places, mounted))
+            await namespace.do(*burst(chance, paths, mounted))
             await trio.sleep(SETTLE_S)  # else a view of the burst's middle may pass for one of its end
             if not await view.becomes(+mounted):
                 stale.append(number)
@@ -173,26 +165,26 @@ async def test_the_last_view_is_never_stale(tmp_path: Path) -> None:
 
 
 async def test_a_change_is_seen_at_once(tmp_path: Path) -> None:
-    place = str(tmp_path / "persist")
+    path = str(tmp_path / "persist")
     delays_ms = []
     async with watched(tmp_path) as (namespace, view):
         for _ in range(50):
             view.tick_times.clear()
-            (mounted_ns,) = await namespace.do("+" + place)
-            assert await view.becomes(Counter([place]))
+            (mounted_ns,) = await namespace.do("+" + path)
+            assert await view.becomes(Counter([path]))
             delays_ms.append((view.tick_times[0] - mounted_ns) / 1e6)
-            await namespace.do("-" + place)
+            await namespace.do("-" + path)
             assert await view.becomes(Counter())
     print(f"mount to tick: median {statistics.median(delays_ms):.2f} ms, longest {max(delays_ms):.2f} ms")
     assert statistics.median(delays_ms) < 50
 
 
 async def test_what_is_mounted_when_start_returns_is_seen(tmp_path: Path) -> None:
-    place = str(tmp_path / "persist")
+    path = str(tmp_path / "persist")
     for _ in range(20):
         async with watched(tmp_path) as (namespace, view):
-            await namespace.do("+" + place)
-            assert await view.becomes(Counter([place]))
+            await namespace.do("+" + path)
+            assert await view.becomes(Counter([path]))
 
 
 async def test_it_sleeps_while_nothing_changes(tmp_path: Path) -> None:
@@ -211,14 +203,14 @@ async def test_it_sleeps_while_nothing_changes(tmp_path: Path) -> None:
 
 async def test_find_mount_agrees_with_the_kernel(tmp_path: Path) -> None:
     chance = random.Random(4)
-    places = [str(tmp_path / path) for path in ("p", "p/q", "p/q/r", "p/s", "t", "t/q")]
+    paths = [str(tmp_path / path) for path in ("p", "p/q", "p/q/r", "p/s", "t", "t/q")]
     arrived: Counter[bool] = Counter()
     async with own_namespace() as namespace:
         await namespace.do("+/")
         for _ in range(300):
-            await namespace.do(step(chance, places, read_mounts(namespace.table)))
+            await namespace.do(step(chance, paths, read_mounts(namespace.table)))
             table = read_mounts(namespace.table)
-            for path in ("/", str(tmp_path), *places):
+            for path in ("/", str(tmp_path), *paths):
                 here, above, _ = await namespace.do("?" + path)
                 found = find_mount(table, path)
                 assert (found.mount_id if found else None) == (here if here != above else None), path
@@ -226,9 +218,9 @@ async def test_find_mount_agrees_with_the_kernel(tmp_path: Path) -> None:
     assert min(arrived[True], arrived[False]) > 300
 
 
-def step(chance: random.Random, places: list[str], table: tuple[Mount, ...]) -> str:
+def step(chance: random.Random, paths: list[str], table: tuple[Mount, ...]) -> str:
     """A mount anywhere, or an unmount where that is possible."""
-    mounted = [place for place in places if find_mount(table, place)]
+    mounted = [path for path in paths if find_mount(table, path)]
     if mounted and chance.random() < 0.4:
         return "-" + chance.choice(mounted)
-    return "+" + chance.choice(places)
+    return "+" + chance.choice(paths)

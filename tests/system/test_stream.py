@@ -1,4 +1,4 @@
-"""The placed stream against the file that makedumpfile writes itself; and a dump that was cut."""
+"""The stream written out against the file that makedumpfile writes itself; and a dump that was cut."""
 
 import subprocess
 from pathlib import Path
@@ -10,14 +10,14 @@ import trio
 from kdumpd import place_stream
 from kdumpd.dump.kdumpfile import check
 
-from .crash import Crash
+from .crash import FaultRun
 
 pytestmark = pytest.mark.system
 
 OPTIONS = {"none": [], "lzo": ["-l"], "zlib": ["-c"]}
 
 
-def write_directly(crash: Crash, compression: str) -> Path:
+def write_directly(crash: FaultRun, compression: str) -> Path:
     """Have makedumpfile write the dump to a file by itself."""
     direct = crash.folder / "direct"
     command = ["makedumpfile", *OPTIONS[compression], "-d", "31", str(crash.recorded.vmcore), str(direct)]
@@ -34,7 +34,7 @@ def vmcoreinfo(dump: Path) -> bytes:
 
 
 @pytest.mark.parametrize("compression", OPTIONS)
-def test_the_placed_file_is_the_one_that_makedumpfile_writes(crash: Crash, compression: str) -> None:
+def test_the_placed_file_is_the_one_that_makedumpfile_writes(crash: FaultRun, compression: str) -> None:
     crash.mount()
     crash.configure("dump", compression=compression)
     crash.configure("storage", min_free_bytes=0)
@@ -43,7 +43,7 @@ def test_the_placed_file_is_the_one_that_makedumpfile_writes(crash: Crash, compr
     subprocess.run(["cmp", crash.dump, write_directly(crash, compression)], check=True)
 
 
-def test_a_dump_is_written_to_disk_while_it_grows(crash: Crash) -> None:
+def test_a_dump_is_written_to_disk_while_it_grows(crash: FaultRun) -> None:
     """What waits for the disk would fill a capture kernel's memory."""
     crash.mount()
     dump = crash.persist / "dump"
@@ -53,9 +53,9 @@ def test_a_dump_is_written_to_disk_while_it_grows(crash: Crash) -> None:
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process,
     ):
         assert process.stdout is not None
-        placed_bytes = trio.run(place_stream, process.stdout.fileno(), file.fileno())
-    assert placed_bytes > 64 << 20
-    assert cached_bytes(dump) < placed_bytes // 2
+        written_bytes = trio.run(place_stream, process.stdout.fileno(), file.fileno())
+    assert written_bytes > 64 << 20
+    assert cached_bytes(dump) < written_bytes // 2
 
 
 def cached_bytes(file: Path) -> int:
@@ -65,7 +65,7 @@ def cached_bytes(file: Path) -> int:
 
 
 @pytest.mark.parametrize("percent", [90, 50, 10])
-def test_a_cut_dump_is_sealed_and_opens(crash: Crash, percent: int) -> None:
+def test_a_cut_dump_is_sealed_and_opens(crash: FaultRun, percent: int) -> None:
     crash.mount()
     whole = write_directly(crash, "lzo")
     size_bytes = whole.stat().st_size * percent // 100

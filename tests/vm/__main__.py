@@ -5,7 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from .machine import Line
+from .machine import SerialLine
 from .report import report
 from .scenario import MIB, TRIGGERS, Scenario, crash
 
@@ -38,7 +38,7 @@ def main() -> None:
         print(report(run.persist, Path(folder) / "persist"))
 
 
-def _show(line: Line) -> None:
+def _show(line: SerialLine) -> None:
     print(f"{line.time_s:7.2f} {line.text}", flush=True)
 
 

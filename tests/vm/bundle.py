@@ -74,19 +74,19 @@ def _blob(descriptor: Json) -> str:
 
 
 def _mounts(tmpfs: Sequence[str], binds: Sequence[str]) -> list[Json]:
-    mounts = {place: _mount(place, kind, kind, options) for place, (kind, options) in DEFAULT_MOUNTS.items()}
+    mounts = {path: _mount(path, kind, kind, options) for path, (kind, options) in DEFAULT_MOUNTS.items()}
     for entry in tmpfs:
-        place, options = entry.split(":")
-        mounts[place] = _mount(place, "tmpfs", "tmpfs", options.split(","))
+        path, options = entry.split(":")
+        mounts[path] = _mount(path, "tmpfs", "tmpfs", options.split(","))
     for bind in binds:
-        source, place, *given = bind.split(":")
+        source, path, *given = bind.split(":")
         words = [*given[0].split(","), "rbind"] if given else ["rw", "rbind", "rshared"]
-        mounts[place] = _mount(place, "bind", source, words)
-    return [mounts[place] for place in sorted(mounts)]
+        mounts[path] = _mount(path, "bind", source, words)
+    return [mounts[path] for path in sorted(mounts)]
 
 
-def _mount(place: str, kind: str, source: str, options: Sequence[str]) -> Json:
-    return {"destination": place, "type": kind, "source": source, "options": list(options)}
+def _mount(path: str, kind: str, source: str, options: Sequence[str]) -> Json:
+    return {"destination": path, "type": kind, "source": source, "options": list(options)}
 
 
 def _namespaces(settings: Json) -> list[Json]:

@@ -23,8 +23,8 @@ def collected() -> Iterator[Callable[[Scenario], Evidence]]:
 
     def collect(scenario: Scenario) -> Evidence:
         if scenario not in known:
-            place = Path(mkdtemp(dir=folder))
-            known[scenario] = Evidence.of(crash(scenario, place), place / "persist")
+            files = Path(mkdtemp(dir=folder))
+            known[scenario] = Evidence.of(crash(scenario, files), files / "persist")
         return known[scenario]
 
     with TemporaryDirectory(prefix="kdumpd-vm-") as folder:

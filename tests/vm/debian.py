@@ -47,6 +47,6 @@ def _sources(suite: str) -> list[str]:
     own = platform.freedesktop_os_release()["VERSION_CODENAME"]
     origin = ("Created-By: Packages", "Origin: Debian", "Component: main")
     targets = run("apt-get", "indextargets", "--format", "$(RELEASE) $(REPO_URI)", *origin)
-    places = dict(line.split() for line in targets.splitlines())
-    pockets = [pocket for pocket in ("", "-updates", "-security") if own + pocket in places]
-    return [f"deb {places[own + pocket]} {suite}{pocket} main" for pocket in pockets]
+    urls = dict(line.split() for line in targets.splitlines())
+    pockets = [pocket for pocket in ("", "-updates", "-security") if own + pocket in urls]
+    return [f"deb {urls[own + pocket]} {suite}{pocket} main" for pocket in pockets]

@@ -45,18 +45,18 @@ def read(log: Path) -> list[list[Write]]:
         magic, version, count, sector = _SUPERBLOCK.unpack(file.read(_SUPERBLOCK.size))
         if (magic, version, sector) != (MAGIC, 1, SECTOR_BYTES):
             raise ValueError(f"{log} is no write log of {SECTOR_BYTES}-byte sectors")
-        place = SECTOR_BYTES
+        offset = SECTOR_BYTES
         for _ in range(count):
-            file.seek(place)
+            file.seek(offset)
             start, length, flags, _ = _ENTRY.unpack(file.read(_ENTRY.size))
             if flags & (_FUA | _DISCARD):
                 raise ValueError(f"{log}: an entry with flags {flags:#x}, which this disk does not offer")
-            place += SECTOR_BYTES
+            offset += SECTOR_BYTES
             if length:
                 size_bytes = length * SECTOR_BYTES
-                write = Write(offset_bytes=start * SECTOR_BYTES, size_bytes=size_bytes, data_offset=place)
+                write = Write(offset_bytes=start * SECTOR_BYTES, size_bytes=size_bytes, data_offset=offset)
                 epochs[-1].append(write)
-                place += size_bytes
+                offset += size_bytes
             if flags & _FLUSH:
                 epochs.append([])
     return epochs

@@ -16,7 +16,7 @@ QMP_REQUEST = "vm: qmp "
 
 
 @attrs.frozen(kw_only=True)
-class Line:
+class SerialLine:
     """A line of the serial console, and how long after power-on it was complete."""
 
     time_s: float
@@ -40,19 +40,19 @@ class Hardware:
 
 
 @attrs.frozen(kw_only=True)
-class Ending:
+class BootEnd:
     """The console, and why QEMU ended: its own word (guest-reset, guest-shutdown), timeout, or stuck.
 
     QEMU's own events are lines of the console: "qemu: RESET", "qemu: WATCHDOG" and the like.
     """
 
-    console: tuple[Line, ...]
+    console: tuple[SerialLine, ...]
     reason: str
 
 
 def boot(
-    hardware: Hardware, *, begin: str, begin_s: float, limit_s: float, watch: Callable[[Line], None]
-) -> Ending:
+    hardware: Hardware, *, begin: str, begin_s: float, limit_s: float, watch: Callable[[SerialLine], None]
+) -> BootEnd:
     """Run a machine until it resets, powers off, or the time is over; `watch` is given each line at once.
 
     A machine that has not said `begin` after `begin_s` is stuck, and is run no longer.
@@ -105,18 +105,18 @@ class _Session:
     """What is known of a running QEMU."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], qmp: socket.socket, watch: Callable[[Line], None]
+        self, process: subprocess.Popen[bytes], qmp: socket.socket, watch: Callable[[SerialLine], None]
     ) -> None:
         self.started_s = time.monotonic()
         self.process = process
         self.qmp = qmp
         self.watch = watch
-        self.console: list[Line] = []
+        self.console: list[SerialLine] = []
         self.reason = "unknown"
         self.partial: dict[int, bytes] = {}
         self._execute("qmp_capabilities")
 
-    def follow(self, begin: str, begin_s: float, limit_s: float) -> Ending:
+    def follow(self, begin: str, begin_s: float, limit_s: float) -> BootEnd:
         """Read the console and QMP until both are at their end."""
         begun = False
         assert self.process.stdout is not None
@@ -127,12 +127,12 @@ class _Session:
                 begun = begun or self._said(begin)
                 remaining_s = self.started_s + (limit_s if begun else begin_s) - time.monotonic()
                 if remaining_s <= 0:
-                    return Ending(console=tuple(self.console), reason="timeout" if begun else "stuck")
+                    return BootEnd(console=tuple(self.console), reason="timeout" if begun else "stuck")
                 for key, _ in selector.select(remaining_s):
                     if not self._read(key.fd, key.data):
                         selector.unregister(key.fileobj)
         # an emulated kernel that died before it came to our scripts is no better than one that hangs
-        return Ending(console=tuple(self.console), reason=self.reason if self._said(begin) else "stuck")
+        return BootEnd(console=tuple(self.console), reason=self.reason if self._said(begin) else "stuck")
 
     def _said(self, begin: str) -> bool:
         return any(line.text.startswith(begin) for line in self.console)
@@ -148,7 +148,7 @@ class _Session:
         return bool(data)
 
     def _console_line(self, text: str) -> None:
-        line = Line(time_s=time.monotonic() - self.started_s, text=text)
+        line = SerialLine(time_s=time.monotonic() - self.started_s, text=text)
         self.console.append(line)
         self.watch(line)
         if text.startswith(QMP_REQUEST):

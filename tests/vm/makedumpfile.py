@@ -7,19 +7,19 @@ from . import cache, debian
 from .command import run
 
 # Where it lies in kdumpd's container: a folder that the image has, and of which kdumpd needs nothing.
-PLACE = "/run"
-PROGRAM = f"{PLACE}/makedumpfile"
+MOUNTPOINT = "/run"
+PROGRAM = f"{MOUNTPOINT}/makedumpfile"
 # The image has no shell.
 START = f"""#!/usr/bin/python3 -I
 import os, sys
-loader = "{PLACE}/lib/ld-linux-x86-64.so.2"
-program = [loader, "--library-path", "{PLACE}/lib", "{PLACE}/lib/makedumpfile"]
+loader = "{MOUNTPOINT}/lib/ld-linux-x86-64.so.2"
+program = [loader, "--library-path", "{MOUNTPOINT}/lib", "{MOUNTPOINT}/lib/makedumpfile"]
 os.execv(loader, [*program, *sys.argv[1:]])
 """
 
 
 def of(suite: str) -> Path:
-    """A suite's makedumpfile: a folder to lie at PLACE in the container."""
+    """A suite's makedumpfile: a folder to lie at MOUNTPOINT in the container."""
     name = f"makedumpfile-{suite}-{cache.digest(Path(__file__).read_bytes())}"
     return cache.entry(name, lambda folder: _build(suite, folder))
 
@@ -35,11 +35,11 @@ def _build(suite: str, folder: Path) -> None:
     root, libraries = folder / "root", folder / "lib"
     debian.unpack(suite, root, ["makedumpfile"])
     # before Debian merged them, the C library's packages put files in /lib, others in /usr/lib
-    places = [root / name / "x86_64-linux-gnu" for name in ("usr/lib", "lib")]
-    place = ":".join(str(folder) for folder in places)
-    loader = next(path for path in (folder / "ld-linux-x86-64.so.2" for folder in places) if path.exists())
+    folders = [root / name / "x86_64-linux-gnu" for name in ("usr/lib", "lib")]
+    search_path = ":".join(str(folder) for folder in folders)
+    loader = next(path for path in (folder / "ld-linux-x86-64.so.2" for folder in folders) if path.exists())
     program = root / "usr/bin/makedumpfile"
-    needed = run(str(loader), "--library-path", place, "--list", str(program))
+    needed = run(str(loader), "--library-path", search_path, "--list", str(program))
     found = [Path(line.split()[2]) for line in needed.splitlines() if str(root) in line]
     libraries.mkdir()
     for file in (program, *found):

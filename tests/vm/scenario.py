@@ -11,7 +11,7 @@ import attrs
 from . import bundle, disk, image, makedumpfile, modules, squashfs
 from .app import REPOSITORY, app
 from .disk import PersistDisk
-from .machine import Ending, Hardware, Line, boot
+from .machine import BootEnd, Hardware, SerialLine, boot
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -48,7 +48,7 @@ class Scenario:
 class Run:
     """What a scenario left: the console, how QEMU ended, the persist disk."""
 
-    console: tuple[Line, ...]
+    console: tuple[SerialLine, ...]
     ending: str
     persist: PersistDisk
 
@@ -72,7 +72,7 @@ def crash(
     persist: PersistDisk | None = None,
     write_log: Path | None = None,
     more_disks: Sequence[tuple[str, Path, bool]] = (),
-    watch: Callable[[Line], None] = lambda line: None,
+    watch: Callable[[SerialLine], None] = lambda line: None,
 ) -> Run:
     """Run a scenario to its end; its files go into `folder`.
 
@@ -104,7 +104,7 @@ def crash(
     return Run(console=ending.console, ending=ending.reason, persist=persist)
 
 
-def _boot(hardware: Hardware, limit_s: float, watch: Callable[[Line], None]) -> Ending:
+def _boot(hardware: Hardware, limit_s: float, watch: Callable[[SerialLine], None]) -> BootEnd:
     """Run a machine, and once more if it never came to the guest's own scripts.
 
     Now and then, two emulated processors on a busy host lose a timer while the kernel starts, and sleep for
@@ -138,7 +138,7 @@ def _scenario_disk(scenario: Scenario, archive: Path, folder: Path) -> Path:
     binds = ["/scenario/kdumpd.toml:/etc/kdumpd.toml:ro"]
     if scenario.makedumpfile:
         shutil.copytree(makedumpfile.of(scenario.makedumpfile), tree / "makedumpfile")
-        binds.append(f"/scenario/makedumpfile:{makedumpfile.PLACE}:ro")
+        binds.append(f"/scenario/makedumpfile:{makedumpfile.MOUNTPOINT}:ro")
     (tree / "kdumpd.toml").write_text(scenario.config)
     config = bundle.config(archive, binds=binds, without=scenario.without)
     (tree / "config.json").write_text(json.dumps(config))

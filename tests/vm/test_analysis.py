@@ -46,7 +46,7 @@ def line_of(trigger: str, text: str) -> str:
 
 
 # The line that crashes; what comes after a call that never returns is next to it.
-PLACES = {
+LOCATIONS = {
     "null-dereference": line_of("null-dereference", "*(volatile int *)NULL"),
     "sysrq-c": r"drivers/tty/sysrq\.c:\d+",
     "hung-task": line_of("hung-task", "schedule();"),
@@ -133,7 +133,7 @@ def test_the_line_that_crashed_is_named(crashes: Mapping[str, Path], debug: Path
     started = time.monotonic()
     shown = kdumpd("analyze", crashes[trigger], "--debug", debug)
     assert time.monotonic() - started < TARGET_S
-    assert re.fullmatch(f"  at {PLACES[trigger]}", shown.splitlines()[1])
+    assert re.fullmatch(f"  at {LOCATIONS[trigger]}", shown.splitlines()[1])
     assert "Not to be had" not in shown
     assert "incomplete:" not in shown
 
@@ -192,7 +192,7 @@ def test_a_sealed_dump_gives_what_it_has(
     with dump.open("r+b") as file:
         kdumpfile.seal(file.fileno())
     shown = kdumpd("analyze", tmp_path, "--debug", debug)
-    assert re.fullmatch(f"  at {PLACES[trigger]}", shown.splitlines()[1])
+    assert re.fullmatch(f"  at {LOCATIONS[trigger]}", shown.splitlines()[1])
     assert "Not to be had from this dump" in shown
 
 
@@ -220,8 +220,8 @@ def test_kernel_debug_tar_is_unpacked_once_and_a_bundle_taken(
     started = time.monotonic()
     shown = kdumpd("analyze", bundle, "--debug", archive, cache=cache)
     assert time.monotonic() - started < TARGET_S
-    assert shown.splitlines()[1] == f"  at {PLACES['null-dereference']}"
-    assert f">{PLACES['null-dereference']}<" in page.read_text()
+    assert shown.splitlines()[1] == f"  at {LOCATIONS['null-dereference']}"
+    assert f">{LOCATIONS['null-dereference']}<" in page.read_text()
 
 
 def test_the_shells_have_everything_loaded(crashes: Mapping[str, Path], debug: Path) -> None:

@@ -25,7 +25,7 @@ dmesg | grep -o 'kdumpd: .*' > /persist/said
 cat /proc/sys/kernel/kexec_load_disabled > /persist/forbidden
 out_of_the_image() {
     unshare --mount sh -c '
-        for place in dev proc sys run persist; do mount --rbind "/$place" "$0/$place"; done
+        for name in dev proc sys run persist; do mount --rbind "/$name" "$0/$name"; done
         exec chroot "$0" /usr/bin/kdumpd "$@"' /app "$@"
 }
 out_of_the_image status > /persist/text

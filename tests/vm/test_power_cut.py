@@ -49,7 +49,7 @@ RETIRED = {
 
 
 @attrs.frozen(kw_only=True)
-class File:
+class FileState:
     """What must not change of a file."""
 
     digest: str
@@ -57,19 +57,19 @@ class File:
     mtime_s: int
 
     @classmethod
-    def of(cls, path: Path) -> "File":
+    def of(cls, path: Path) -> "FileState":
         status = path.stat()
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return cls(digest=digest, mode=status.st_mode & 0o7777, mtime_s=int(status.st_mtime))
 
 
-Files = dict[str, File]
+Files = dict[str, FileState]
 
 
 def files(root: Path) -> Files:
     """Every regular file below, by its path there."""
-    return {str(path.relative_to(root)): File.of(path) for path in root.rglob("*") if path.is_file()}
+    return {str(path.relative_to(root)): FileState.of(path) for path in root.rglob("*") if path.is_file()}
 
 
 def plant(root: Path) -> None:
@@ -92,7 +92,7 @@ def plant(root: Path) -> None:
 
 
 @attrs.frozen(kw_only=True)
-class Recording:
+class RecordedRun:
     """A capture run: the disk before it, its writes, and the files before and after."""
 
     before: Path
@@ -140,7 +140,7 @@ def marks(found: Files) -> tuple[str | None, ...]:
 
 
 @pytest.fixture(scope="module", params=["ext4", "ext3"])
-def recording(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Recording:
+def recording(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> RecordedRun:
     """A run that nothing disturbs."""
     folder = tmp_path_factory.mktemp("recording")
     # a file system of this size has blocks of 4096 bytes, as a device's has
@@ -162,7 +162,7 @@ def recording(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         new = files(root)
         (name,) = (name for name in set(new) - set(old) if name.endswith(".json"))
         record = json.loads((root / name).read_text())
-    return Recording(
+    return RecordedRun(
         before=before,
         writes=folder / "writes",
         old=old,
@@ -178,7 +178,7 @@ def copy(source: Path, target: Path) -> Path:
     return target
 
 
-def test_recorded_run_lacks_nothing(recording: Recording, tmp_path: Path) -> None:
+def test_recorded_run_lacks_nothing(recording: RecordedRun, tmp_path: Path) -> None:
     old, new = recording.old, recording.new
     assert set(old) - set(new) == {*RETIRED, LEFT_OVER}
     assert set(new) - set(old) == set(recording.made)
@@ -223,7 +223,7 @@ class Judged:
     wrong: str = ""
 
 
-def test_power_cut_at_any_point_leaves_the_truth(recording: Recording, tmp_path: Path) -> None:
+def test_power_cut_at_any_point_leaves_the_truth(recording: RecordedRun, tmp_path: Path) -> None:
     epochs = logwrites.read(recording.writes)
     judged = list(judge_all(recording, epochs, tmp_path, each=CUTS_BETWEEN_FLUSHES))
     wrong = [f"epoch {one.cut.epoch}, {one.cut.what}: {one.wrong}" for one in judged if one.wrong]
@@ -240,13 +240,15 @@ def test_power_cut_at_any_point_leaves_the_truth(recording: Recording, tmp_path:
     print(f"{len(judged)} cuts, {len(durable)} of them at a flush; e2fsck repaired {repaired}")
 
 
-def test_judge_sees_what_missing_flushes_do(recording: Recording, tmp_path: Path) -> None:
+def test_judge_sees_what_missing_flushes_do(recording: RecordedRun, tmp_path: Path) -> None:
     writes = [write for epoch in logwrites.read(recording.writes) for write in epoch]
     judged = list(judge_all(recording, [writes], tmp_path, each=30))
     assert any(one.wrong for one in judged)
 
 
-def judge_all(recording: Recording, epochs: Sequence[Epoch], folder: Path, *, each: int) -> Iterator[Judged]:
+def judge_all(
+    recording: RecordedRun, epochs: Sequence[Epoch], folder: Path, *, each: int
+) -> Iterator[Judged]:
     """Rebuild the disk at every cut, and judge it."""
     cuts = list(logwrites.cuts(epochs, seed=SEED, each=each))
     durable = copy(recording.before, folder / "durable.img")
@@ -257,7 +259,7 @@ def judge_all(recording: Recording, epochs: Sequence[Epoch], folder: Path, *, ea
             logwrites.replay(recording.writes, writes, durable)
 
 
-def judge(recording: Recording, durable: Path, cut: Cut) -> Judged:
+def judge(recording: RecordedRun, durable: Path, cut: Cut) -> Judged:
     """Rebuild the disk at one cut, check it as EVE does, and look."""
     with TemporaryDirectory(dir=durable.parent) as folder:
         persist = PersistDisk(path=copy(durable, Path(folder) / "persist.img"))
@@ -293,7 +295,7 @@ def check_like_eve(device: str) -> bool:
     return code == 1
 
 
-def examine(recording: Recording, root: Path) -> State:
+def examine(recording: RecordedRun, root: Path) -> State:
     """How far the run had come, by what is there. Raises FalseError."""
     found = files(root)
     reasons = stage(recording, found, root)
@@ -310,20 +312,20 @@ def examine(recording: Recording, root: Path) -> State:
     return State(reasons=reasons, log=log, dump=dump, record=record, gone=len(gone))
 
 
-def stage(recording: Recording, found: Files, root: Path) -> int:
+def stage(recording: RecordedRun, found: Files, root: Path) -> int:
     """Which of the sets of reason files that a run goes through is there; any other mixture is a lie."""
     texts = {name: (root / name).read_bytes()[:120] for name in REASONS if name in found}
     require(marks(found) in recording.stages, f"the reason files are {texts}")
     return recording.stages.index(marks(found))
 
 
-def require_whole(recording: Recording, found: Files, name: str) -> bool:
+def require_whole(recording: RecordedRun, found: Files, name: str) -> bool:
     """Whether a file of this crash is there; and then it is as the finished run left it."""
     require(found.get(name) in (None, recording.new[name]), f"{name} is there and not whole")
     return name in found
 
 
-def require_older(recording: Recording, found: Files) -> set[str]:
+def require_older(recording: RecordedRun, found: Files) -> set[str]:
     """All that was there before is, but for what the finished run removed; returns what is gone."""
     changed = {name for name, old in recording.old.items() if found.get(name) != old} - set(REASONS)
     for name in changed:

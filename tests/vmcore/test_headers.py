@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests import makedump
 
 from kdumpd.errors import FormatError
+from kdumpd.testing.kdumpfile import make_note
 from kdumpd.vmcore.headers import parse_vmcoreinfo, read_at, read_exactly, read_vmcoreinfo
 
 # One file is overwritten by each example on purpose.
@@ -84,12 +85,12 @@ def test_the_note_is_found(tmp_path: Path) -> None:
 
 
 def test_the_note_is_found_behind_a_device_dump(tmp_path: Path) -> None:
-    device = makedump.note(b"LINUX", 0x700, bytes(3_000_001))
+    device = make_note(b"LINUX", 0x700, bytes(3_000_001))
     assert read(tmp_path, makedump.vmcore(before=[device])) == "6.12.49-linuxkit"
 
 
 def test_the_hypervisors_note_is_another(tmp_path: Path) -> None:
-    xen = makedump.note(b"VMCOREINFO_XEN", 0, b"OSRELEASE=xen\n")
+    xen = make_note(b"VMCOREINFO_XEN", 0, b"OSRELEASE=xen\n")
     assert read(tmp_path, makedump.vmcore(before=[xen])) == "6.12.49-linuxkit"
 
 
@@ -101,7 +102,7 @@ def test_a_core_without_the_note_is_refused(tmp_path: Path) -> None:
 def test_memory_that_looks_like_the_note_is_none(tmp_path: Path) -> None:
     core = makedump.vmcore(None)
     with pytest.raises(FormatError, match="no VMCOREINFO note"):
-        read(tmp_path, core[:-4096] + makedump.note(b"VMCOREINFO", 0, makedump.VMCOREINFO).ljust(4096))
+        read(tmp_path, core[:-4096] + make_note(b"VMCOREINFO", 0, makedump.VMCOREINFO).ljust(4096))
 
 
 def test_the_file_is_closed(tmp_path: Path) -> None:

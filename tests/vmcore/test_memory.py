@@ -153,8 +153,8 @@ def test_a_file_that_is_no_core_is_refused_and_closed(tmp_path: Path) -> None:
 )
 def test_any_damage_is_survived(tmp_path: Path, changes: list[tuple[int, bytes]], length: int | None) -> None:
     data = bytearray(sample()[:length])
-    for place, change in changes:
-        data[place : place + len(change)] = change
+    for offset, change in changes:
+        data[offset : offset + len(change)] = change
     with suppress(FormatError), opened(tmp_path, bytes(data)) as memory:
         assert len(list(memory.landmarks())) < 1 << 16
         for frame in (0, 8, 1 << 60):

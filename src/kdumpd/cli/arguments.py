@@ -39,7 +39,9 @@ def _add_status(commands: "Commands") -> None:
 
 def _add_list(commands: "Commands") -> None:
     parser = _add(commands, "list", "the crashes in a folder or bundle")
-    parser.add_argument("place", nargs="?", type=Path, metavar="PLACE", help="default: the crash folder")
+    parser.add_argument(
+        "location", nargs="?", type=Path, metavar="LOCATION", help="default: the crash folder"
+    )
 
 
 def _add_show(commands: "Commands") -> None:
@@ -48,7 +50,7 @@ def _add_show(commands: "Commands") -> None:
 
 def _add_prune(commands: "Commands") -> None:
     parser = _add(commands, "prune", "remove the oldest dumps and logs")
-    parser.add_argument("place", nargs="?", type=Path, metavar="FOLDER", help="default: the crash folder")
+    parser.add_argument("location", nargs="?", type=Path, metavar="FOLDER", help="default: the crash folder")
     for what in ("dumps", "logs"):
         parser.add_argument(
             f"--{what}", type=_count, metavar="N", help=f"{what} that stay; default: as configured"

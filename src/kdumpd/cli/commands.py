@@ -15,13 +15,13 @@ from kdumpd.host.folder import Folder
 from kdumpd.text import json_text, size
 
 
-def list_crashes(place: Path | None, *, as_json: bool) -> str:
+def list_crashes(location: Path | None, *, as_json: bool) -> str:
     """The crashes in a folder or bundle."""
-    with _folder(place) as folder:
+    with _folder(location) as folder:
         crashes = read_folder(folder)
     if as_json:
         return json_text({"crashes": listing.overview(crashes)})
-    return listing.table(crashes) if crashes else f"no crash in {place or folder}"
+    return listing.table(crashes) if crashes else f"no crash in {location or folder}"
 
 
 def show(name: str, folder: Path | None, *, as_json: bool) -> str:
@@ -31,10 +31,10 @@ def show(name: str, folder: Path | None, *, as_json: bool) -> str:
     return json_text(listing.full(crash, seen)) if as_json else listing.details(crash, seen)
 
 
-def prune(place: Path | None, *, dumps: int | None, logs: int | None, dry_run: bool, as_json: bool) -> str:
+def prune(location: Path | None, *, dumps: int | None, logs: int | None, dry_run: bool, as_json: bool) -> str:
     """Remove the oldest artefacts, as the daemon does after a run."""
     retention = load_config().retention
-    path = place or default_folder()
+    path = location or default_folder()
     folder = Folder.open(str(path))
     try:
         names = [entry.name for entry in folder.entries()]
@@ -107,18 +107,18 @@ def found(name: str, folder: Path | None) -> Iterator[Crash]:
         with bundle.opened(path) as inside:
             yield find_crash(str(inside), inside)
     else:
-        with _folder(folder) if not path.exists() else contextlib.nullcontext(path) as place:
-            yield find_crash(name, place)
+        with _folder(folder) if not path.exists() else contextlib.nullcontext(path) as location:
+            yield find_crash(name, location)
 
 
 @contextlib.contextmanager
-def _folder(place: Path | None) -> Iterator[Path]:
+def _folder(location: Path | None) -> Iterator[Path]:
     """A folder of crashes; that of a bundle is there until the ``with`` ends."""
-    if place is not None and place.is_file():
-        with bundle.opened(place) as folder:
+    if location is not None and location.is_file():
+        with bundle.opened(location) as folder:
             yield folder
     else:
-        yield place or default_folder()
+        yield location or default_folder()
 
 
 def _seen(crash: Crash) -> list[str]:

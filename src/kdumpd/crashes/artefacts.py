@@ -1,4 +1,4 @@
-"""Artefacts: their names, and which of them go.
+"""Artefacts of crashes: their names, and which of them have expired.
 
 Only a file with an artefact's name is ever removed; EVE's own older names count as artefacts.
 """
@@ -86,9 +86,9 @@ def find_artefacts(names: Iterable[str], *, sequences: Mapping[str, int] | None 
 def expired(
     names: Iterable[str], *, dumps: int, logs: int, sequences: Mapping[str, int] | None = None
 ) -> list[str]:
-    """The names that go so that at most so many dumps and logs stay, the newest.
+    """The names to remove, so that only the newest dumps and logs stay, at most so many of each.
 
-    A record goes when nothing that it describes is left.
+    A record expires when nothing that it describes is left.
     """
     artefacts = find_artefacts(names, sequences=sequences)
     gone = dict.fromkeys([*_oldest(artefacts, "dump", dumps), *_oldest(artefacts, "log", logs)])

@@ -1,7 +1,7 @@
 """The crashes in a folder: record, dump and log of each, joined by the stamp in their names.
 
-A crash without a usable record (EVE's older files have none) is described from its dump and its log, as
-far as they tell. Nothing is written, no root is needed, and one unreadable file costs only itself.
+A crash without a usable record (EVE's older files have none) is described from its dump and its log. Nothing
+is written, root is not needed, and a file that cannot be read affects only its own crash.
 """
 
 import os
@@ -27,7 +27,7 @@ DumpState = Literal["complete", "incomplete", "none", "missing", "damaged"]
 
 LATEST: Final = "latest"
 
-# The end of a longer log is read: it is where the crash is.
+# Of a longer log the end is read, where the crash is.
 MAX_LOG_BYTES: Final = 64 << 20
 
 
@@ -41,15 +41,15 @@ class File:
 
 @frozen(kw_only=True)
 class Crash:
-    """One crash, as far as its files tell.
+    """One crash, as its files describe it.
 
     Attributes:
         stamp: the time part of its files' names.
-        record: what is known; described from dump and log where there is no usable record file.
+        record: the record file; where there is no usable one, a record made from dump and log.
         from_record: whether ``record`` is the file's.
         files: its files by kind: ``record``, ``dump``, ``log``.
         dump_state: of the dump file as it is now, not as it was written.
-        problems: what is wrong with its files, a line each.
+        problems: what is wrong with its files, one line each.
     """
 
     stamp: str
@@ -61,7 +61,7 @@ class Crash:
 
     @property
     def size_bytes(self) -> int:
-        """What its files take up together."""
+        """Size of all its files."""
         return sum(file.size_bytes for file in self.files.values())
 
 
@@ -141,7 +141,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _files(folder: Path, artefacts: Iterable[Artefact]) -> dict[str, File]:
-    """Find the regular files among these; a link could lead anywhere, and an export would follow it."""
+    """The regular files among these. A link could lead anywhere, and an export would follow it."""
     found = {}
     for artefact in artefacts:
         path = folder / artefact.name
@@ -209,7 +209,7 @@ def _state(record: CrashRecord, dump: File | None, problems: list[str]) -> DumpS
 
 
 def _describe(stamp: str, files: Mapping[str, File], problems: list[str]) -> CrashRecord:
-    """Make a record of what dump and log tell."""
+    """Make a record from dump and log."""
     blank = CrashRecord(
         stamp=stamp,
         crash_time_s=None,

@@ -1,7 +1,7 @@
 """The crash record, ``crash-STAMP.json``: what happened, what was collected, how long it took.
 
-It is written by one kdumpd and may be read by another, years later. A reader takes what it knows of a
-newer schema and leaves the rest; what is damaged is a FormatError that names the key.
+It is written by one kdumpd and may be read by another, years later. A reader ignores the keys of a newer
+schema that it does not know; for what is damaged it raises a FormatError that names the key.
 """
 
 import json
@@ -19,10 +19,10 @@ from kdumpd.errors import FormatError
 
 SCHEMA: Final = 1
 
-# A record has some 6 KiB, 200 lines of panic text included. More than this is not one.
+# A record is some 6 KiB long, 200 lines of panic text included. Anything longer than this is refused.
 MAX_RECORD_BYTES: Final = 1 << 20
 
-# The end of the year 9999, and a number that every reader of JSON can hold.
+# The end of the year 9999; and the largest integer that common readers of JSON can hold.
 _MAX_TIME_S: Final = 253402300799
 _MAX_INTEGER: Final = (1 << 63) - 1
 
@@ -49,7 +49,7 @@ class Phase:
 
 @frozen(kw_only=True)
 class Log:
-    """The crashed kernel's log as it was saved; without a name it was not."""
+    """The crashed kernel's log as it was saved; the name is None if it was not."""
 
     name: str | None
     size_bytes: int
@@ -69,14 +69,14 @@ class Device:
 
 @frozen(kw_only=True)
 class CrashRecord:
-    """Everything that is known of one crash when the machine reboots.
+    """Everything known about one crash when the machine reboots.
 
     Attributes:
         sequence: the number of this crash on its volume, which orders crashes whatever a clock says; None in
             records of version 0.1.0.
         lived_s: the uptimes of all crashes up to this one together: a clock that nobody has to set.
-        schema: version of the record's form. A key may be added to a version; a change of what a key
-            means, or a key taken away, makes the next version.
+        schema: version of the record. Adding a key keeps the version; changing what a key means, or removing
+            one, makes the next.
     """
 
     schema: int = SCHEMA
@@ -121,15 +121,15 @@ class CrashRecord:
         )
 
     def to_json(self) -> bytes:
-        """The record as its file has it."""
+        """The content of the record's file."""
         return json.dumps(attrs.asdict(self), indent=2, ensure_ascii=True).encode() + b"\n"
 
 
 def parse_record(data: bytes) -> CrashRecord:
     """Read a crash record.
 
-    Keys that are not known are left out: a newer kdumpd may have written them. Keys that are missing
-    have their default, if there is one.
+    Unknown keys are ignored: a newer kdumpd may have written them. Missing keys get their default, if there
+    is one.
 
     Raises:
         FormatError: it is no JSON object, has no schema version, or a key is missing or of a wrong type.
@@ -154,11 +154,11 @@ def parse_record(data: bytes) -> CrashRecord:
 
 def _require_time(crash_time_s: int | None) -> None:
     if crash_time_s is not None and not 0 <= crash_time_s <= _MAX_TIME_S:
-        raise FormatError(f"crash_time_s is {crash_time_s}, which is in no calendar")
+        raise FormatError(f"crash_time_s is {crash_time_s}, which is out of range")
 
 
 def _refuse_constant(name: str) -> None:
-    """Python's JSON has NaN and Infinity; no other's has."""
+    """NaN and Infinity are Python's own; JSON has neither."""
     raise ValueError(f"{name} is no number")
 
 
@@ -168,16 +168,16 @@ def _read_attrs(kind: type[T], value: object, where: str) -> T:
     types_of = typing.get_type_hints(kind)
     known = {}
     for attribute in attrs.fields(typing.cast("Any", kind)):
-        place = f"{where}.{attribute.name}" if where else attribute.name
+        path = f"{where}.{attribute.name}" if where else attribute.name
         if attribute.name in value:
-            known[attribute.name] = _read(types_of[attribute.name], value[attribute.name], place)
+            known[attribute.name] = _read(types_of[attribute.name], value[attribute.name], path)
         elif attribute.default is attrs.NOTHING:
-            raise FormatError(f"{place} is missing")
+            raise FormatError(f"{path} is missing")
     return kind(**known)
 
 
 def _read(kind: type, value: object, where: str) -> object:
-    """Read a JSON value as one of the types that a record's fields have."""
+    """Read a JSON value as the type of a record's field."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is types.UnionType:
         inner = next(member for member in arguments if member is not types.NoneType)
@@ -185,7 +185,7 @@ def _read(kind: type, value: object, where: str) -> object:
     if attrs.has(kind):
         return _read_attrs(kind, value, where)
     if origin is tuple and isinstance(value, list):
-        return tuple(_read(arguments[0], item, f"{where}[{place}]") for place, item in enumerate(value))
+        return tuple(_read(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value))
     if origin is Mapping and isinstance(value, dict):
         return {key: _read(arguments[1], item, f"{where}.{_shown(key)}") for key, item in value.items()}
     return _read_plain(kind, value, where)
@@ -200,7 +200,7 @@ def _read_plain(kind: type, value: object, where: str) -> object:
     else:
         accepted = type(value) is kind
     if not accepted:
-        raise FormatError(f"{where} is {_quoted(value)}, which cannot be")
+        raise FormatError(f"{where} is {_quoted(value)}, which is of a wrong type or out of range")
     return value
 
 

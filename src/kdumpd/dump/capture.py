@@ -24,7 +24,7 @@ async def capture_dump(
     path: str | os.PathLike[str],
     *,
     vmcore: str = "/proc/vmcore",
-    settings: config.Dump | None = None,
+    settings: config.DumpSettings | None = None,
     progress: Callable[[Progress], object] = lambda _progress: None,
     progress_s: float = 1.0,
     machine: Machine | None = None,
@@ -49,7 +49,7 @@ async def capture_dump(
         DumpError: makedumpfile is missing, or is something else.
         StorageError: the folder cannot be opened.
     """
-    machine, settings = machine or LinuxMachine(), settings or config.Dump()
+    machine, settings = machine or LinuxMachine(), settings or config.DumpSettings()
     place = PurePath(path)
     capabilities = await probe(machine, settings.makedumpfile)
     compression, _ = makedumpfile.choose_compression(settings.compression, capabilities)
@@ -79,7 +79,7 @@ async def _report(job: DumpJob, progress: Callable[[Progress], object], progress
         progress(job.progress())
 
 
-def _limit(settings: config.Dump) -> Limit | None:
+def _limit(settings: config.DumpSettings) -> Limit | None:
     if not settings.max_bytes:
         return None
     why = f"size budget of {settings.max_bytes} bytes ran out"

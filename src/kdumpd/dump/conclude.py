@@ -17,7 +17,7 @@ from attrs import evolve
 
 from kdumpd import config
 from kdumpd.dump import kdumpfile
-from kdumpd.dump.backfill import Gaps
+from kdumpd.dump.backfill import Backfill
 from kdumpd.dump.makedumpfile import PageReport
 from kdumpd.dump.verdict import Verdict, judge
 from kdumpd.errors import FormatError, trouble
@@ -33,14 +33,14 @@ class Conclusion:
         settings: what is asked of a dump.
     """
 
-    def __init__(self, folder: Folder, file: NewFile, settings: config.Dump) -> None:
+    def __init__(self, folder: Folder, file: NewFile, settings: config.DumpSettings) -> None:
         self._folder = folder
         self._file = file
         self._settings = settings
         self._lock = threading.Lock()
         self._verdict: Verdict | None = None
         self._check: kdumpfile.Check | None = None
-        self.gaps: Gaps | None = None
+        self.backfill: Backfill | None = None
 
     @property
     def verdict(self) -> Verdict | None:
@@ -61,7 +61,7 @@ class Conclusion:
             FormatError: it is no kdump file, or a broken one.
             OSError: it cannot be read.
         """
-        if self._check is None or (self.gaps is not None and self.gaps.changed):
+        if self._check is None or (self.backfill is not None and self.backfill.changed):
             self._check = kdumpfile.check(self._file.fd)
         return self._check
 
@@ -108,7 +108,7 @@ class Conclusion:
 
     def _judge(self, cut: str | None, report: PageReport | None) -> Verdict:
         try:
-            added = self.gaps.filled if self.gaps else 0
+            added = self.backfill.filled if self.backfill else 0
             return evolve(judge(self.check(), report, cut, self._settings), added_pages=added)
         except FormatError as error:
             return Verdict(state="none", why=cut or f"the dump is damaged: {error}", report=report)

@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 import trio
 
-from kdumpd.dump.flattened import Placer, Splice
+from kdumpd.dump.flattened import FlattenedWriter, Splice
 from kdumpd.host.linux import LinuxMachine
 from kdumpd.host.machine import Machine
 from kdumpd.host.threads import Worker
@@ -17,10 +17,10 @@ _CHUNK_BYTES: Final = 1 << 16
 
 
 class Seekable(Protocol):
-    """A binary file that can be written at any place."""
+    """A binary file that can be written at any offset."""
 
     def seek(self, offset: int, /) -> object:
-        """Go to a place."""
+        """Go to an offset."""
 
     def write(self, data: bytes, /) -> object:
         """Write all of it there."""
@@ -30,10 +30,10 @@ async def place_stream(
     source: int,
     target: int | Seekable,
     *,
-    progress: Callable[[int], object] = lambda _placed_bytes: None,
+    progress: Callable[[int], object] = lambda _written_bytes: None,
     machine: Machine | None = None,
 ) -> int:
-    """Place a flattened stream (``makedumpfile -F``) in a file, which then is what makedumpfile would write.
+    """Write a flattened stream (``makedumpfile -F``) to a file, which then is what makedumpfile would write.
 
     The caller owns both ends, and the time: put it in a cancel scope. Cancelled, it waits up to 3 s for its
     thread; on a disk that hangs longer that thread still has the target in hand.
@@ -41,11 +41,11 @@ async def place_stream(
     Args:
         source: the read end of a pipe; it is set to non-blocking.
         target: where the dump goes: a descriptor, to which bytes are spliced, or a binary file to seek in.
-        progress: called with the bytes placed so far, after each turn of at most 8 MiB.
+        progress: called with the bytes written so far, after each step of at most 8 MiB.
         machine: where the thread runs; a simulated one in tests.
 
     Returns:
-        The bytes that were placed.
+        The bytes that were written.
 
     Raises:
         FormatError: the stream is damaged, or ended without its end record.
@@ -54,19 +54,19 @@ async def place_stream(
     os.set_blocking(source, False)
     worker = Worker((machine or LinuxMachine()).on_disk)
     if isinstance(target, int):
-        placer = Placer(source, target)
+        writer = FlattenedWriter(source, target)
     else:
-        placer = Placer(source, -1, splice=_copy_to(target))
+        writer = FlattenedWriter(source, -1, splice=_copy_to(target))
     try:
-        while not placer.ended:
+        while not writer.ended:
             await trio.lowlevel.wait_readable(source)
-            await worker.run(placer.turn)
-            progress(placer.placed_bytes)
+            await worker.run(writer.step)
+            progress(writer.written_bytes)
     finally:
-        placer.stopped = True
+        writer.stopped = True
         with trio.move_on_after(_BACK_S, shield=True):
             await worker.idle()
-    return placer.placed_bytes
+    return writer.written_bytes
 
 
 def _copy_to(target: Seekable) -> Splice:

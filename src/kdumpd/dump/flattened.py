@@ -1,8 +1,8 @@
-"""The flattened stream of ``makedumpfile -F``: records put at their places in a file.
+"""The flattened stream of ``makedumpfile -F``: records written to their offsets in a file.
 
 The stream is a 4096-byte header, then records of an offset and a size (big-endian 64-bit each) with
-that many bytes of data; offset -1 ends it. Placing every record gives the very file that makedumpfile
-would have written (makedumpfile's IMPLEMENTATION document, "The flattened format").
+that many bytes of data; offset -1 ends it. Each record written to its offset gives the very file that
+makedumpfile would have written (makedumpfile's IMPLEMENTATION document, "The flattened format").
 """
 
 import contextlib
@@ -25,14 +25,14 @@ END_OFFSET: Final = -1
 _HEADER = struct.Struct(">16sqq")
 _RECORD = struct.Struct(">qq")
 
-# No file is larger; a record beyond it is garbage, and placing it would make a monstrous sparse file.
+# A record beyond this is garbage; writing it would make a huge sparse file.
 MAX_FILE_BYTES: Final = 1 << 44
 
-# One turn in a worker thread ends after so much, so that a cancel or a budget is never far.
-_TURN_BYTES: Final = 8 << 20
+# Upper bound of one step in a worker thread, so that a cancel or a budget takes effect soon.
+_STEP_BYTES: Final = 8 << 20
 
-# So much is written before the kernel is told to begin with it: what waits to be written fills the capture
-# kernel's memory, and makes the last fsync long (docs/benchmarks.md).
+# Write-back is started whenever this much has been written: dirty pages would fill the capture kernel's
+# memory and make the last fsync slow (docs/benchmarks.md).
 _BEHIND_BYTES: Final = 8 << 20
 
 
@@ -76,7 +76,7 @@ def parse_record(data: bytes) -> Record:
     if offset == END_OFFSET:
         return Record(offset=offset, size_bytes=0)
     if offset < 0 or size_bytes <= 0 or offset + size_bytes > MAX_FILE_BYTES:
-        raise FormatError(f"flattened record with an impossible place: offset {offset}, size {size_bytes}")
+        raise FormatError(f"flattened record out of range: offset {offset}, size {size_bytes}")
     return Record(offset=offset, size_bytes=size_bytes)
 
 
@@ -84,29 +84,29 @@ Splice = Callable[[int, int, int, int], int]
 
 
 def write_behind(target: int) -> None:
-    """Have the kernel begin to write what a file's cache holds, and let go of what is written."""
-    # Where a file system can't, nothing is lost: fsync comes anyway.
+    """Start write-back of a file's dirty pages, and drop its clean ones from the cache."""
+    # Best effort: the fsync at the end comes anyway.
     with contextlib.suppress(OSError):
         os.posix_fadvise(target, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-class Placer:
-    """Moves a flattened stream from a pipe to a file, a turn at a time.
+class FlattenedWriter:
+    """Moves a flattened stream from a pipe to a file, a step at a time.
 
-    The source must be a non-blocking pipe. A turn can wait for the disk, so it belongs in a worker
+    The source must be a non-blocking pipe. A step can wait for the disk, so it belongs in a worker
     thread. The counters may be read from any thread at any time.
 
     Attributes:
-        placed_bytes: data bytes placed so far.
-        end_bytes: how long the file is by now.
+        written_bytes: data bytes written so far.
+        end_bytes: the file's length so far.
         ended: the end record has come; the file is whole.
-        stopped: set it to make a turn that hangs on the disk end as soon as it wakes.
+        stopped: set by the caller: a step that hangs on the disk then ends as soon as it wakes.
     """
 
     def __init__(
         self, source: int, target: int, *, limit_bytes: int | None = None, splice: Splice = splice_bytes
     ) -> None:
-        self.placed_bytes = 0
+        self.written_bytes = 0
         self.end_bytes = 0
         self.ended = False
         self.stopped = False
@@ -127,19 +127,19 @@ class Placer:
         """True when the next record would make the file longer than its limit."""
         return self._limit_bytes is not None and self._offset + self._left > self._limit_bytes
 
-    def turn(self, wait_s: float = 0) -> None:
-        """Place what the source holds; return when it is empty, at the end, at the limit, or after 8 MiB.
+    def step(self, wait_s: float = 0) -> None:
+        """Write what the source holds; return when it is empty, at the end, at the limit, or after 8 MiB.
 
         Args:
-            wait_s: for how long a source that is empty is waited for. A turn for every 64 KiB that
-                makedumpfile writes would cost more in changes of thread than in copying.
+            wait_s: how long to wait for data where the source is empty. A step for every 64 KiB that
+                makedumpfile writes would cost more in thread switches than in copying.
 
         Raises:
             FormatError: the stream is damaged, or ended without its end record.
             OSError: the file cannot be written.
         """
-        stop_at, until = self.placed_bytes + _TURN_BYTES, time.monotonic() + wait_s
-        while not (self.ended or self.stopped or self.limit_reached) and self.placed_bytes < stop_at:
+        stop_at, until = self.written_bytes + _STEP_BYTES, time.monotonic() + wait_s
+        while not (self.ended or self.stopped or self.limit_reached) and self.written_bytes < stop_at:
             try:
                 if self._left:
                     self._move()
@@ -159,7 +159,7 @@ class Placer:
             raise FormatError(f"the flattened stream ended early, {self._left} bytes short of a record")
         self._offset += moved
         self._left -= moved
-        self.placed_bytes += moved
+        self.written_bytes += moved
         self.end_bytes = max(self.end_bytes, self._offset)
         self._behind_bytes += moved
         if self._behind_bytes >= _BEHIND_BYTES and self._target >= 0:

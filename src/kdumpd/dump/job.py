@@ -15,7 +15,7 @@ import trio
 
 from kdumpd import config
 from kdumpd.dump import makedumpfile
-from kdumpd.dump.backfill import Gaps
+from kdumpd.dump.backfill import Backfill
 from kdumpd.dump.conclude import Conclusion
 from kdumpd.dump.makedumpfile import PageReport
 from kdumpd.dump.salvage import salvage
@@ -58,7 +58,7 @@ class DumpJob:
         *,
         folder: Folder,
         name: str,
-        settings: config.Dump,
+        settings: config.DumpSettings,
         machine: Machine,
         vmcore: str,
         compression: str,
@@ -212,9 +212,9 @@ class DumpJob:
             # Where a look at the file takes long, so does adding to it.
             if worth.state == "incomplete" and trio.current_time() - began < _SALVAGE_PART * within_s:
                 limit_bytes = self._limit.size_bytes if self._limit else None
-                gaps = conclusion.gaps = Gaps(os.dup(file.fd), check, limit_bytes=limit_bytes)
+                backfill = conclusion.backfill = Backfill(os.dup(file.fd), check, limit_bytes=limit_bytes)
                 await salvage(
-                    gaps,
+                    backfill,
                     self._vmcore,
                     machine=self._machine,
                     disk=self._disk,

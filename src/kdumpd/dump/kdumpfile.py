@@ -1,14 +1,8 @@
-"""The kdump-compressed file: its header read, the whole file checked, a cut file sealed.
+"""The kdump-compressed format: read a file's headers, check a whole file, seal one that was cut.
 
 The layout is that of makedumpfile's IMPLEMENTATION document and diskdump_mod.h, in blocks of one page:
 
     header | sub-header and ELF notes | 1st bitmap | 2nd bitmap | page descriptors | page data
-
-The 1st bitmap has a bit for each page of memory, the 2nd for each page that is in the dump, and every
-bit of the 2nd has a descriptor. makedumpfile writes header, notes, sub-header and bitmaps first, then by
-turns some descriptors and, right after them, the 64 KiB of data that they describe. So in a dump that
-was stopped early the descriptors not yet written are holes (all zero), the last one may be torn, and
-those of the last turn may point past the end of the file.
 """
 
 import os
@@ -20,6 +14,31 @@ from attrs import frozen
 
 from kdumpd.errors import FormatError
 from kdumpd.vmcore.headers import MAX_VMCOREINFO_BYTES, read_at, read_exactly
+
+# Bitmaps and descriptors
+# -----------------------
+#
+# The 1st bitmap has a bit for each page frame of the machine that is memory. The 2nd has one for each frame
+# whose page is in the dump: memory, less what the level excludes. Bit n of byte m is frame 8 m + n.
+#
+# A page descriptor is an offset, a size and flags. There is one for each bit that is set in the 2nd bitmap,
+# in the order of the bits, and nothing in it says which frame it stands for: that is found by counting the
+# bits before the frame's own. So a descriptor that is lost or put in twice would shift all behind it, and
+# readers would show wrong memory without a complaint. Pages of zeros share one block of data.
+#
+# makedumpfile writes the header, the notes, the sub-header and the bitmaps first; then in batches some
+# descriptors and, right after them, the up to 64 KiB of data that they describe. Into a file that was cut:
+#
+#   - the descriptors that were not written are holes, which read as zeros; offset 0 means "no page";
+#   - the last one written may be torn; one that is broken anywhere else is damage;
+#   - those of the last batch may point past the end of the file, as their data never came.
+#
+# How many descriptors a cut file was to have decides where its data begins. That is the number of bits in the
+# 2nd bitmap, but for one case: with too little memory for whole bitmaps makedumpfile works in cycles
+# (IMPLEMENTATION, "cyclic mode") and writes the 2nd bitmap part by part, with pages in between. A file cut
+# before the last part has room for more descriptors than it has bits (_expected_pages).
+#
+# The format has no checksum. What is checked here is that header, bitmaps and descriptors agree.
 
 SIGNATURE: Final = b"KDUMP   "
 
@@ -45,7 +64,7 @@ _SUB_HEADER: Final = struct.Struct("<8xII16xQQ48xQ")
 DESCRIPTOR: Final = struct.Struct("<QII8x")
 Descriptor = tuple[int, int, int]
 
-# What is read of bitmaps and descriptors at once: memory stays bounded however large the dump.
+# Bitmaps and descriptors are read in chunks of this size: memory stays bounded however large the dump.
 _CHUNK_BYTES: Final = DESCRIPTOR.size * 4096
 
 
@@ -62,7 +81,7 @@ class Header:
         block_bytes: size of a block, which is a page of memory.
         sub_header_blocks: blocks of the sub-header with the ELF notes.
         bitmap_blocks: blocks of the two bitmaps together.
-        max_mapnr: page frames that each bitmap speaks of.
+        max_mapnr: page frames that each bitmap covers.
         dump_level: classes of pages that makedumpfile was told to exclude (its ``-d``).
         vmcoreinfo: the VMCOREINFO note; empty if there is none.
     """
@@ -86,7 +105,7 @@ class Header:
 
     @property
     def incomplete(self) -> bool:
-        """True if the file says of itself that pages are missing."""
+        """True if the header says that pages are missing."""
         return bool(self.status & INCOMPLETE)
 
     @property
@@ -107,12 +126,12 @@ class Header:
 
 @frozen(kw_only=True)
 class Check:
-    """What a whole kdump file was found to hold.
+    """What the check of a kdump file found.
 
     Attributes:
         header: its headers.
         pages: page descriptors that are filled and whose data is in the file.
-        expected_pages: pages that it was to hold.
+        expected_pages: pages that the whole dump has.
         size_bytes: size of the file.
     """
 
@@ -161,8 +180,8 @@ def read_header(fd: int) -> Header:
 def check(fd: int) -> Check:
     """Check the structure of the kdump file open as `fd`: headers, bitmaps, every page descriptor.
 
-    Page data is not decompressed. Time grows with the pages of the dump, some 0.5 s for a million;
-    memory does not grow. A dump that was merely cut has fewer pages than expected.
+    Page data is not decompressed. It takes some 0.5 s for a million pages, and no more memory for many than
+    for few. A dump that was merely cut has fewer pages than expected.
 
     Raises:
         FormatError: the structure is broken, or was cut so early that no reader opens the file.
@@ -180,9 +199,9 @@ def check(fd: int) -> Check:
 
 
 def seal(fd: int) -> None:
-    """Set the incomplete bit in the header in place, so that a dump that was cut says so to its readers.
+    """Set the incomplete bit in the header, so that readers know that the dump was cut.
 
-    The bit is DUMP_DH_COMPRESSED_INCOMPLETE: with it crash warns when it opens the dump and names the
+    The bit is DUMP_DH_COMPRESSED_INCOMPLETE: with it crash warns when it opens the dump, and names the
     option that reads missing pages as zeros. The change is not synced.
 
     Raises:
@@ -207,7 +226,7 @@ def _vmcoreinfo(fd: int, offset: int, size_bytes: int) -> bytes:
 
 
 def _require_sane(header: Header, split: int) -> None:
-    """Refuse headers that contradict themselves, and files that are no whole dump by design."""
+    """Refuse headers that contradict themselves, and the parts of a split dump."""
     if header.max_mapnr == 0:
         raise FormatError("the dump was cut before its sub-header")
     if header.dump_level > _HIGHEST_LEVEL or split:
@@ -228,11 +247,11 @@ def _size(fd: int) -> int:
 def _count_dumpable(fd: int, header: Header) -> int:
     """Count the bits of the 2nd bitmap; each must be one of the 1st too."""
     dumpable = 0
-    for place in range(0, header.bitmap_bytes, _CHUNK_BYTES):
-        size_bytes = min(_CHUNK_BYTES, header.bitmap_bytes - place)
-        first = _bits(fd, header.bitmap_offset + place, size_bytes)
-        second = _bits(fd, header.bitmap_offset + header.bitmap_bytes + place, size_bytes)
-        if second & ~first or (second and place * 8 + second.bit_length() > header.max_mapnr):
+    for start in range(0, header.bitmap_bytes, _CHUNK_BYTES):
+        size_bytes = min(_CHUNK_BYTES, header.bitmap_bytes - start)
+        first = _bits(fd, header.bitmap_offset + start, size_bytes)
+        second = _bits(fd, header.bitmap_offset + header.bitmap_bytes + start, size_bytes)
+        if second & ~first or (second and start * 8 + second.bit_length() > header.max_mapnr):
             raise FormatError("the dump has pages where the machine has no memory")
         dumpable += second.bit_count()
     if dumpable == 0:
@@ -245,12 +264,8 @@ def _bits(fd: int, offset: int, size_bytes: int) -> int:
 
 
 def _expected_pages(fd: int, header: Header, dumpable: int) -> int:
-    """Count the descriptors that there is room for before the first data.
-
-    That is the bits of the 2nd bitmap, unless makedumpfile had so little memory that it wrote that
-    bitmap in parts with pages in between (its cyclic mode), and was stopped before the last part.
-    """
-    first_offset = next((place for place, _, _ in descriptors(fd, header, dumpable) if place), None)
+    """Count the descriptors that there is room for before the first data: see above."""
+    first_offset = next((offset for offset, _, _ in descriptors(fd, header, dumpable) if offset), None)
     if first_offset is None:
         return dumpable
     # A block of zeros comes before all other data if the level excludes zero pages; as no size of
@@ -296,8 +311,8 @@ def descriptors(fd: int, header: Header, count: int) -> Iterator[Descriptor]:
         FormatError: the file cannot be read.
     """
     end = header.descriptors_offset + count * DESCRIPTOR.size
-    for place in range(header.descriptors_offset, end, _CHUNK_BYTES):
-        data = read_at(fd, place, min(_CHUNK_BYTES, end - place))
+    for offset in range(header.descriptors_offset, end, _CHUNK_BYTES):
+        data = read_at(fd, offset, min(_CHUNK_BYTES, end - offset))
         yield from DESCRIPTOR.iter_unpack(data[: len(data) // DESCRIPTOR.size * DESCRIPTOR.size])
         if len(data) < _CHUNK_BYTES:
             return

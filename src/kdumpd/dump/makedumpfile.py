@@ -1,4 +1,4 @@
-"""makedumpfile: its options, what it can do, its progress and its page report. Nothing here runs it."""
+"""makedumpfile: its command lines, and parsers of what it prints. Nothing here runs it."""
 
 import re
 from typing import Final
@@ -6,6 +6,30 @@ from typing import Final
 from attrs import frozen
 
 from kdumpd.errors import DumpError
+
+# What its exit code does not say
+# -------------------------------
+#
+# Exit code 0 says that makedumpfile wrote all that it meant to write, and no more than that:
+#
+#   - Where it does not understand this kernel's free pages it keeps all of them, without a word. Linux 6.12
+#     with 1.7.6: "Free pages : 0x0" in the report, exit code 0, and the dump holds what processes freed
+#     before the panic. "The kernel version is not supported." is printed for kernels with which all is well,
+#     too, so it decides nothing. Only the page report tells (`unfiltered`).
+#   - A compression that it was built without it ignores: -z on Debian's 1.7.2 writes plain pages. What is
+#     built in is asked first (`parse_version`), and the header's word counts afterwards.
+#   - The page report comes with the last byte, at message level 16 and above. A dump that is cut has none;
+#     the same counts come from a dry run (`survey_argv`).
+#
+# Another exit code does not mean that there is nothing: what was written before it is good, and is sealed.
+#
+#   - Where it cannot read a page of memory it says so and exits with 1. But it prefers mmap(2), and there
+#     such a page is a SIGBUS and no message.
+#   - Out of memory, the kernel kills it: SIGKILL, and no message either.
+#   - With -F all messages go to standard error, as the dump goes to standard output; without it some
+#     go to standard output. Progress is separated by carriage returns and comes at most once a second.
+#
+# Sources: makedumpfile.c, print_info.c, and what 1.7.2, 1.7.6 and 1.7.8 did in docs/reliability.md's tests.
 
 # Dump levels are sums of these (makedumpfile(8), option -d).
 ZERO_PAGES: Final = 1
@@ -56,7 +80,7 @@ def version_argv(program: str) -> list[str]:
 
 
 def log_argv(program: str, vmcore: str, target: str) -> list[str]:
-    """The command that writes the crashed kernel's log; ``-f``: the target, a memory file, exists."""
+    """The command that writes the crashed kernel's log; ``-f`` as the target, a memory file, exists."""
     return [program, "--dump-dmesg", "-f", "--message-level", _ERRORS_ONLY, vmcore, target]
 
 
@@ -82,7 +106,7 @@ def parse_version(output: bytes) -> Capabilities:
     """
     version = re.search(rb"version (\d[\w.+-]{0,32})", output)
     if not version:
-        raise DumpError("the program does not name itself as makedumpfile does")
+        raise DumpError("the program is not makedumpfile: it prints no version")
     enabled = {match.decode() for match in re.findall(rb"^(lzo|zstd)\s+enabled", output, re.MULTILINE)}
     return Capabilities(version=version[1].decode(), compressions=frozenset({"zlib", "none"} | enabled))
 
@@ -127,7 +151,7 @@ _REPORT_LINES: Final = {
     "hole_pages": b"Memory Hole",
     "written_bytes": b"Write bytes",
 }
-# Everything that a privacy verdict needs; the others differ from version to version.
+# What the privacy verdict needs; other lines vary with the version.
 _NEEDED: Final = ("total_pages", "kept_pages", "cache_pages", "user_pages", "free_pages")
 
 
@@ -147,9 +171,8 @@ def parse_report(messages: bytes) -> PageReport | None:
 def unfiltered(report: PageReport, level: int) -> str | None:
     """Say which class of pages the level excludes and this run did not, or None.
 
-    A machine that ran has free pages, user pages and cached pages; none excluded means that
-    makedumpfile did not recognise them in this kernel and kept them, silently. Measured: Linux 6.12
-    with makedumpfile 1.7.6 keeps all free pages, which hold freed user data.
+    A machine that ran has free pages, user pages and cached pages; none excluded means that makedumpfile did
+    not recognise them in this kernel and kept them.
     """
     for bit, count, what in (
         (FREE_PAGES, report.free_pages, "free pages"),

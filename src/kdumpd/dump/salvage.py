@@ -1,8 +1,8 @@
 """What is saved of a dump that was cut: the pages that an analyst needs first, read from the vmcore.
 
 makedumpfile writes pages by their address, and the kernel can be anywhere: whether readers can open a dump
-that was cut is chance. So the pages that matter most (`frames`) are added, as far as it was to hold them
-(`gaps`) and in little time. Whatever fails here, the dump is none the worse for it.
+that was cut is chance. So the pages that matter most (`vmcore.priority`) are added, as far as it
+was to hold them (`backfill`) and in little time. Whatever fails here, the dump is none the worse for it.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from typing import Final, Self
 
 import trio
 
-from kdumpd.dump.backfill import Gaps
+from kdumpd.dump.backfill import Backfill
 from kdumpd.errors import FormatError
 from kdumpd.host.machine import Machine
 from kdumpd.host.threads import Worker
@@ -29,7 +29,7 @@ _LEVEL: Final = 1
 
 
 async def salvage(
-    gaps: Gaps,
+    backfill: Backfill,
     vmcore: str,
     *,
     machine: Machine,
@@ -42,7 +42,7 @@ async def salvage(
     the `disk` worker busy, as any other.
 
     Args:
-        gaps: those of the dump; closed when no thread needs them any more.
+        backfill: those of the dump; closed when no thread needs them any more.
         vmcore: path of the crashed kernel's memory.
         machine: where threads run.
         disk: makes the calls that write to the dump.
@@ -51,20 +51,22 @@ async def salvage(
     reader = Worker(machine.compute)
     try:
         with contextlib.suppress(FormatError, OSError, trio.TooSlowError):
-            await disk.run(gaps.prepare)
-            await _fill(gaps, vmcore, reader, disk, advance)
+            await disk.run(backfill.prepare)
+            await _fill(backfill, vmcore, reader, disk, advance)
     finally:
-        reader.afterwards(partial(disk.afterwards, gaps.close))
+        reader.afterwards(partial(disk.afterwards, backfill.close))
 
 
-async def _fill(gaps: Gaps, vmcore: str, reader: Worker, disk: Worker, advance: Callable[[], None]) -> None:
+async def _fill(
+    backfill: Backfill, vmcore: str, reader: Worker, disk: Worker, advance: Callable[[], None]
+) -> None:
     with trio.fail_after(_HANGS_S):
-        source = await reader.run(_Source.open, vmcore, gaps, undo=_Source.close)
+        source = await reader.run(_Source.open, vmcore, backfill, undo=_Source.close)
     try:
-        while not (source.ended or gaps.full):
+        while not (source.ended or backfill.full):
             with trio.fail_after(_HANGS_S):
                 pages = await reader.run(source.batch)
-            await disk.run(gaps.fill, pages)
+            await disk.run(backfill.fill, pages)
             advance()
     finally:
         reader.afterwards(source.close)
@@ -73,15 +75,15 @@ async def _fill(gaps: Gaps, vmcore: str, reader: Worker, disk: Worker, advance: 
 class _Source:
     """The pages that a dump lacks, as they are needed, in batches. All of it blocks."""
 
-    def __init__(self, memory: Memory, gaps: Gaps) -> None:
+    def __init__(self, memory: Memory, backfill: Backfill) -> None:
         self.ended = False
         self._memory = memory
-        self._gaps = gaps
-        self._frames = first_needed(memory, gaps.expects)
+        self._backfill = backfill
+        self._frames = first_needed(memory, backfill.expects)
 
     @classmethod
-    def open(cls, vmcore: str, gaps: Gaps) -> Self:
-        return cls(Memory.open(vmcore), gaps)
+    def open(cls, vmcore: str, backfill: Backfill) -> Self:
+        return cls(Memory.open(vmcore), backfill)
 
     def close(self) -> None:
         self._memory.close()
@@ -95,7 +97,7 @@ class _Source:
             if frame is None:
                 self.ended = True
                 break
-            if self._gaps.lacks(frame) and (page := self._memory.read(frame)):
+            if self._backfill.lacks(frame) and (page := self._memory.read(frame)):
                 pages[frame] = _packed(page)
                 size_bytes += len(pages[frame])
         return pages

@@ -8,7 +8,7 @@ from attrs import frozen
 
 from kdumpd import config
 from kdumpd.dump import makedumpfile
-from kdumpd.dump.flattened import Placer
+from kdumpd.dump.flattened import FlattenedWriter
 from kdumpd.errors import DumpError, FormatError, trouble
 from kdumpd.host.machine import Machine
 from kdumpd.host.process import CHUNK_BYTES, Child, Finished, Tail, program_with_pipe
@@ -72,7 +72,7 @@ class Stream:
     def __init__(
         self,
         *,
-        settings: config.Dump,
+        settings: config.DumpSettings,
         machine: Machine,
         vmcore: str,
         compression: str,
@@ -90,7 +90,7 @@ class Stream:
         self._limit = limit
         self._disk = disk
         self._tell_advance = advance
-        self._placer: Placer | None = None
+        self._writer: FlattenedWriter | None = None
         self._tail = Tail()
         self._heard = trio.Event()
         self._percent: float | None = None
@@ -108,7 +108,7 @@ class Stream:
         now = trio.current_time()
         return Progress(
             percent=self._percent,
-            size_bytes=self._placer.placed_bytes if self._placer else 0,
+            size_bytes=self._writer.written_bytes if self._writer else 0,
             elapsed_s=now - self._began,
             copying_s=now - self._copying_since if self._copying_since is not None else 0.0,
         )
@@ -139,20 +139,20 @@ class Stream:
         ):
             nursery.start_soon(self._listen, child)
             limit_bytes = self._limit.size_bytes if self._limit else None
-            placer = Placer(source, target, limit_bytes=limit_bytes, splice=self._machine.splice)
-            self._placer = placer
-            cut = await self._place_all(placer, source)
-            if not placer.limit_reached:
+            writer = FlattenedWriter(source, target, limit_bytes=limit_bytes, splice=self._machine.splice)
+            self._writer = writer
+            cut = await self._write_all(writer, source)
+            if not writer.limit_reached:
                 cut = await self._ended(child, cut)
             nursery.cancel_scope.cancel()
         return cut
 
-    async def _place_all(self, placer: Placer, source: int) -> str | None:
+    async def _write_all(self, writer: FlattenedWriter, source: int) -> str | None:
         try:
-            while not placer.ended:
+            while not writer.ended:
                 await trio.lowlevel.wait_readable(source)
-                await self._step(placer)
-                if placer.limit_reached and self._limit:
+                await self._step(writer)
+                if writer.limit_reached and self._limit:
                     return self._limit.why
         except FormatError as error:
             return str(error)
@@ -170,11 +170,11 @@ class Stream:
                 return f"makedumpfile {Finished(code=code, messages=self._tail.data).why()}"
         return cut
 
-    async def _step(self, placer: Placer) -> None:
+    async def _step(self, writer: FlattenedWriter) -> None:
         try:
-            await self._disk.run(placer.turn, self._machine.stream_wait_s)
+            await self._disk.run(writer.step, self._machine.stream_wait_s)
         except trio.Cancelled:
-            placer.stopped = True
+            writer.stopped = True
             # Its thread reads the pipe, which is closed next: let a step that only waits for the pipe end.
             with trio.move_on_after(2 * self._machine.stream_wait_s, shield=True):
                 await self._disk.idle()

@@ -89,7 +89,11 @@ async def probe(machine: Machine, program: str, *, within_s: float = _READ_S) ->
 
 
 async def survey(
-    machine: Machine, settings: config.Dump, vmcore: str, *, advance: Callable[[], None] = lambda: None
+    machine: Machine,
+    settings: config.DumpSettings,
+    vmcore: str,
+    *,
+    advance: Callable[[], None] = lambda: None,
 ) -> PageReport | None:
     """Count the pages of each class with a dry run; None if it fails, or stalls for ``stall_s``.
 

@@ -44,7 +44,7 @@ NO_DUMP: Final = Verdict(state="none", why="it was not begun")
 
 
 def judge(
-    check: kdumpfile.Check, report: PageReport | None, cut: str | None, settings: config.Dump
+    check: kdumpfile.Check, report: PageReport | None, cut: str | None, settings: config.DumpSettings
 ) -> Verdict:
     """Decide what a written file is worth: complete, to be sealed, or not to be kept."""
     verdict = Verdict(

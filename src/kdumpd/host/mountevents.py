@@ -10,6 +10,33 @@ import trio
 from kdumpd.errors import StorageError
 from kdumpd.host.mounts import MOUNTINFO
 
+# Why one epoll inside another
+# ----------------------------
+#
+# /proc/self/mountinfo is polled in an unusual way. It is a file, so it is always readable; a change of the
+# mount table sets EPOLLPRI and EPOLLERR, once. The kernel keeps a counter of changes for the namespace and
+# the last value that each open file has seen, and *polling* the file updates the latter: whoever polls takes
+# the event away from the next one who does (mounts_poll() in fs/proc_namespace.c).
+#
+# trio waits for readable and for writable, and for nothing else: on this file its wait_readable() returns at
+# once, for ever (measured: 72,000 wake-ups in half a second). So an epoll of our own holds the file with
+# EPOLLPRI | EPOLLERR. An epoll is itself a descriptor that is readable while something in it is ready
+# (epoll(7)), and for that trio can wait.
+#
+# The catch: to answer "is the inner epoll readable?" the kernel polls the files in it anew
+# (__ep_eventpoll_poll() in fs/eventpoll.c), and so takes the event. It asks when trio arms its wait
+# (ep_modify()), and again when it delivers (ep_send_events()). A change that comes between a wake-up and the
+# next arming is taken by the arming, and the delivery finds nothing. That cannot be mended here, so the order
+# is what makes it right:
+#
+#   1. wake up,  2. tick,  3. arm again without a checkpoint in between,  4. only now the reader runs.
+#
+# Whatever step 3 took came before step 4, and the reader sees it in the table. "Read the table, then wait" is
+# the natural order and lost 14 % of bursts of real mounts; an async generator, which arms only when it is
+# asked for the next value, lost 18 %; this one none in 1500 (tests/system/test_mount_watch.py).
+#
+# Nobody may look at the inner epoll in any other way: that, too, would take the event.
+
 
 async def watch_mounts(
     tick: Callable[[], None],
@@ -34,20 +61,14 @@ async def watch_mounts(
     with _changes(path) as changes:
         task_status.started()
         while True:
-            # wait_readable polls the inner epoll once more when it arms, and that swallows a change that
-            # came since the last wake-up. No checkpoint between tick and arming, so the reader that tick
-            # woke runs after the arming, and sees that change too.
+            # No checkpoint between the tick and arming again: see above.
             await trio.lowlevel.wait_readable(changes)
             tick()
 
 
 @contextmanager
 def _changes(path: str) -> Iterator[select.epoll]:
-    """An epoll that is readable once after each change (fs/proc_namespace.c, ``mounts_poll()``).
-
-    The table itself is always readable; only its priority and error conditions tell of a change, and trio
-    waits for neither. The epoll holds them, and trio can wait for the epoll.
-    """
+    """The inner epoll: readable once after each change."""
     with ExitStack() as stack:
         try:
             table = stack.enter_context(open(path, "rb", buffering=0))

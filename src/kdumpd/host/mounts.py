@@ -28,7 +28,7 @@ _ESCAPE = re.compile(rb"\\([0-3][0-7]{2})")
 
 @frozen(kw_only=True)
 class Mount:
-    """One mount. Paths are as the process sees them whose table it is."""
+    """One mount. Paths are as seen by the process whose table it is."""
 
     mount_id: int
     parent_id: int
@@ -54,7 +54,7 @@ def parse_mountinfo(data: bytes) -> tuple[Mount, ...]:
     """Read a whole mount table, in its order.
 
     Raises:
-        FormatError: a line is not as proc(5) says, or the last one is cut short.
+        FormatError: a line is not as in proc(5), or the last one is cut short.
     """
     *lines, rest = data.split(b"\n")
     if rest:
@@ -85,25 +85,46 @@ def _options(field: bytes) -> frozenset[str]:
 
 
 def _unescape(field: bytes) -> str:
-    # A backslash that starts no octal escape stays: some file systems write their options unescaped.
+    # A backslash that starts no octal escape is left as it is: some file systems do not escape their options.
     return os.fsdecode(_ESCAPE.sub(lambda escape: bytes([int(escape[1], 8)]), field))
 
 
-def find_mount(table: Sequence[Mount], mountpoint: str) -> Mount | None:
-    """Find the mount that a lookup of this path arrives in, if something is mounted exactly there.
+# Which mount does a path lead to?
+# -------------------------------
+#
+# The mount points in the table are not unique, and the last line with the right one is not the answer. Mounts
+# can be stacked on one another, and a mount can be hidden: by another one over a folder further up the path,
+# made later. Hidden mounts stay in the table, under the path that they had.
+#
+# What decides is the walk that the kernel makes. It starts in the root mount and goes along the path by name;
+# at each folder it looks whether something is mounted on this folder *of this mount*, goes on in that, and
+# looks again (traverse_mounts() in fs/namei.c). The table has all that the walk needs: each mount's id, the
+# id of the mount that it is mounted on (its parent), and where (proc(5), /proc/pid/mountinfo, fields 1, 2 and
+# 5). So find_mount() makes the same walk with (parent id, path) as the key. Of mounts stacked on one folder,
+# each is the parent of the next.
+#
+# Ids tell mounts apart while they are mounted, and are used again later (proc(5)). A folder that is held open
+# keeps its mount alive, so its id stays true: `Folder.mount_id` reads it from /proc/self/fdinfo, and the gate
+# compares it with the table's. That proves that a folder was opened *on* persist and not on the bare
+# directory under it, a moment before or after the mount. Device numbers prove no such thing: several mounts
+# share one, and btrfs shows another in stat(2) than in the table.
 
-    Of several stacked mounts that is the last on top. A mount below a directory that was mounted over
-    later is hidden and not found. Nothing covers ``/``: a lookup starts in the root mount itself and does
-    not climb onto what was mounted over it (fs/namei.c, ``nd_jump_root()``). Links are not followed.
+
+def find_mount(table: Sequence[Mount], mountpoint: str) -> Mount | None:
+    """Find the mount that a lookup of this path ends in, if the path is its mount point.
+
+    Of stacked mounts that is the topmost; a hidden mount is not found. Nothing covers ``/``: a lookup starts
+    in the root mount itself and does not climb onto what was mounted over it (nd_jump_root() in fs/namei.c).
+    Symbolic links are not followed.
     """
     names = [name for name in mountpoint.split("/") if name]
-    by_place = {(mount.parent_id, mount.mountpoint): mount for mount in table}
+    by_path = {(mount.parent_id, mount.mountpoint): mount for mount in table}
     found, mount_id = _root(table)
     for length in range(1, len(names) + 1):
-        place = "/" + "/".join(names[:length])
+        path = "/" + "/".join(names[:length])
         found = None
-        # pop, not get: a table in which mounts are each other's parents must not hold us for ever.
-        while mount := by_place.pop((mount_id, place), None):
+        # pop, not get: a table in which mounts are each other's parents must not loop for ever.
+        while mount := by_path.pop((mount_id, path), None):
             found, mount_id = mount, mount.mount_id
     return found
 

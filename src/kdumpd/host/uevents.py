@@ -1,7 +1,7 @@
 """Device events: a tick for each change of a block device, from udev, the kernel, or raw netlink.
 
-``udev`` and ``kernel`` are pyudev's two sources; ``netlink`` is a plain socket, for a root without libudev
-or with a libc for which pyudev cannot find it. An event says only "look again"; what there is, is read
+``udev`` and ``kernel`` are pyudev's two sources; ``netlink`` is a plain socket, for root file systems without
+libudev, or with a libc on which pyudev does not find it. An event says only "look again": the state is read
 from sysfs, which needs neither udev nor its database.
 """
 
@@ -28,9 +28,29 @@ _KOBJECT_UEVENT = 15  # NETLINK_KOBJECT_UEVENT, include/uapi/linux/netlink.h; th
 _KERNEL_GROUP = 1  # the kernel's own multicast group; udevd re-sends on group 2
 _MESSAGE_BYTES = 8192  # a uevent's path and its UEVENT_BUFFER_SIZE of 2048, with room to spare
 _RECOVERY_S = 0.1
-# What waits to be read lies in the kernel's memory, of which a capture kernel has little; libudev asks for
-# 128 MiB (sd-device/device-monitor.c). This is a hundred events or more; one lost costs no more than a tick.
+# Unread events take kernel memory, of which a capture kernel has little; libudev asks for 128 MiB
+# (sd-device/device-monitor.c). This holds a hundred events or more, and a lost one costs no more than a tick.
 _BUFFER_BYTES = 128 << 10
+
+
+# When the socket overruns
+# ------------------------
+#
+# Device events come through a netlink socket, by multicast: the kernel does not wait for a slow reader.
+# Where the receive buffer is full it drops the event, marks the socket as congested, and has the next read
+# fail with ENOBUFS (netlink_overrun() in net/netlink/af_netlink.c). Until the buffer has been read empty it
+# drops whatever else comes.
+#
+# What was lost cannot be asked for again. It need not be: an event is only a tick here, and the state is read
+# from sysfs after it. So an overrun costs one tick more:
+#
+#   1. close the socket, since libudev does not get past the error: pyudev's poll() raises an OSError without
+#      an errno from then on, for ever (measured, pyudev 0.24);
+#   2. wait 0.1 s, or a flood would have us open sockets and do nothing else;
+#   3. open another, and only then tick, so that the reader looks after the new watch is on. A change between
+#      closing and opening is in what it reads.
+#
+# The buffer is kept small on purpose, see _BUFFER_BYTES.
 
 
 @frozen(kw_only=True)
@@ -48,7 +68,7 @@ def find_partition(label: str, *, sysfs: Path = Path("/sys")) -> Partition | Non
     The kernel itself tells the label (block/partitions/core.c, ``part_uevent()``).
     """
     for file in sorted(sysfs.glob("class/block/*/uevent")):
-        # A device may go while we look.
+        # A device may vanish meanwhile.
         with suppress(OSError):
             properties = _parse_properties(file.read_bytes().split(b"\n"))
             if properties.get("PARTNAME") == label and "DEVNAME" in properties:
@@ -82,7 +102,7 @@ class _Monitor(Protocol):
     def fileno(self) -> int: ...
 
     def drain(self) -> bool:
-        """Take what has come; whether a block device was in it. Raises OSError when events were lost."""
+        """Read what has come; whether a block device was in it. Raises OSError when events were lost."""
         ...
 
     def close(self) -> None: ...
@@ -92,12 +112,12 @@ class _UdevMonitor:
     """Events through libudev; the library's own filter lets only block devices through."""
 
     def __init__(self, source: str, receive_buffer_bytes: int) -> None:
-        # Here and not above: it costs time and memory, and its import fails without libudev.
+        # Imported late: it costs time and memory, and fails without libudev.
         import pyudev  # noqa: PLC0415
 
         self._monitor = pyudev.Monitor.from_netlink(pyudev.Context(), source=source)
         self._monitor.filter_by(_SUBSYSTEM)
-        with suppress(OSError):  # older versions ask for it in a way that takes a capability
+        with suppress(OSError):  # older versions use SO_RCVBUFFORCE, which takes a capability
             self._monitor.set_receive_buffer_size(receive_buffer_bytes)
         self._monitor.start()
 
@@ -144,10 +164,10 @@ def _is_block_event(message: bytes) -> bool:
 
 
 def _open(source: Source | None, control: Path, receive_buffer_bytes: int) -> tuple[str, _Monitor | None]:
-    """Open the first source that can be opened, and tell which."""
+    """Open the first source that works; return its name too."""
     best: Source = "udev" if control.exists() else "kernel"
     for name in (source,) if source else (best, "netlink"):
-        # AttributeError: ctypes' word for a libudev that lacks a function.
+        # AttributeError: what ctypes raises where libudev lacks a function.
         with suppress(ImportError, OSError, AttributeError):
             if name == "netlink":
                 return name, _NetlinkMonitor(receive_buffer_bytes)
@@ -173,10 +193,10 @@ async def watch_devices(
         tick: must not wait.
         source: the only source to try. By default ``udev`` if udevd runs, else ``kernel``; else ``netlink``.
         control: udevd's control socket: there while it runs. Without udevd, source ``udev`` would be silent.
-        receive_buffer_bytes: of the socket: how much the kernel keeps of what was not read yet, doubled.
+        receive_buffer_bytes: of the socket, for events not read yet; the kernel doubles it.
         task_status: given by ``nursery.start``.
     """
-    # In a thread: pyudev's import reads the disk and runs ldconfig, and nothing else shall wait for these.
+    # In a thread: pyudev's import reads the disk and runs ldconfig, which must not hold up the event loop.
     reopen = partial(
         trio.to_thread.run_sync, _open, source, control, receive_buffer_bytes, abandon_on_cancel=True
     )
@@ -184,7 +204,7 @@ async def watch_devices(
     task_status.started(name)
     while monitor is not None:
         await _tick_until_overrun(monitor, tick)
-        # Not at once, or a flood would have us do nothing else.
+        # Not at once: see above.
         await trio.sleep(_RECOVERY_S)
         _, monitor = await reopen()
         tick()
@@ -192,7 +212,7 @@ async def watch_devices(
 
 
 async def _tick_until_overrun(monitor: _Monitor, tick: Callable[[], None]) -> None:
-    """Pass events on until the socket's buffer overran: an error that pyudev never gets past."""
+    """Tick for events until the socket overruns."""
     with closing(monitor):
         while True:
             await trio.lowlevel.wait_readable(monitor)

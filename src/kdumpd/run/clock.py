@@ -23,7 +23,7 @@ from typing import Final
 
 import trio
 
-from kdumpd.config import Budget
+from kdumpd.config import BudgetSettings
 from kdumpd.host.machine import Deadline
 
 # The parts of the final phase by which a dump is sealed, and by which everything on disk is final.
@@ -44,7 +44,7 @@ class Clock:
         was_cut: a signal, or whoever cancelled the run, ended the collecting.
     """
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: BudgetSettings) -> None:
         self.began = trio.current_time()
         self.end = self.began + budget.total_s + budget.grace_s
         self.budget = trio.CancelScope(

@@ -1,4 +1,4 @@
-"""Is this machine armed, and if not why: the judgement on its facts, which touches nothing.
+"""Is this machine armed, and if not why: judged from its facts alone.
 
 Armed means that a crash now would leave a dump: a capture kernel is loaded, persist can take a dump, and
 makedumpfile is there. What could not be read is unknown, not an error.
@@ -18,7 +18,7 @@ from kdumpd.storage.volume import LEAST_DUMP_BYTES, find_fault, floor_bytes
 from kdumpd.text import size
 
 ARCHITECTURE: Final = "x86_64"
-# The rows of the reservation: from so much memory on, so much is reserved; largest first.
+# `remedies.RESERVATION` in numbers, largest first: from this much memory on, this much should be reserved.
 _ROWS: Final = ((128 << 30, 512 << 20), (16 << 30, 256 << 20), (2 << 30, 128 << 20))
 
 # A dump at level 31 was 4.5 % of memory without compression (183 MB of 4 GiB): a sixteenth is enough.
@@ -49,8 +49,8 @@ class Status:
 
 
 def assess(facts: Facts) -> Status:
-    """Judge a machine by its facts."""
-    # Of the steps to a loaded kernel only the first that failed is a reason; the rest follow from it.
+    """Judge a machine from its facts."""
+    # Of the steps to a loaded kernel only the first that failed is a reason: the others follow from it.
     steps = (_unsupported, _not_reserved, _not_loaded)
     kernel = next((finding for step in steps if (finding := step(facts))), None)
     reasons = [kernel, _storage_reason(facts), _space_reason(facts), _makedumpfile_reason(facts)]
@@ -126,10 +126,10 @@ def _not_loaded(facts: Facts) -> Finding | None:
         return None
     if facts.load_result is None:
         return _reason(
-            "nothing-loaded", f"no capture kernel is loaded: {LOAD_RESULT} tells nothing of this boot"
+            "nothing-loaded", f"no capture kernel is loaded: {LOAD_RESULT} has no result of this boot"
         )
     if facts.load_result.result == "loaded":
-        return _reason("nothing-loaded", "no capture kernel is loaded: it was, and was unloaded since")
+        return _reason("nothing-loaded", "no capture kernel is loaded: one was, and has been unloaded")
     return _reason("load-failed", f"the capture kernel was not loaded: {facts.load_result.cause}")
 
 
@@ -141,7 +141,7 @@ def _storage_reason(facts: Facts) -> Finding | None:
 
 
 def room_bytes(facts: Facts) -> int | None:
-    """How long a dump could get on persist; None when that does not matter or is not known."""
+    """The room for a dump on persist; None when no dump is wanted or it is not known."""
     if isinstance(facts.space, Unknown) or not facts.config.dump.enabled or _storage_reason(facts):
         return None
     return max(0, facts.space.free_bytes - floor_bytes(facts.config.storage, facts.space))
@@ -200,7 +200,7 @@ def _other_compression(facts: Facts) -> Finding | None:
 
 
 def _freed_memory(facts: Facts) -> Finding | None:
-    """Pages that were freed last lie on the kernel's per-CPU lists, and no makedumpfile excludes those."""
+    """Recently freed pages are on the kernel's per-CPU lists, which no makedumpfile recognises."""
     wanted = facts.config.dump.enabled and facts.config.dump.level & FREE_PAGES
     if not wanted or _unsupported(facts):
         return None
@@ -216,7 +216,7 @@ def _clears_freed_memory(facts: Facts) -> bool | Unknown:
     said = _parameters(facts.command_line, "init_on_free=")
     if not said:
         return facts.init_on_free_default
-    # Of several the last counts, and these are yes to the kernel (lib/kstrtox.c, kstrtobool()).
+    # The last one counts, and these are "yes" to the kernel (kstrtobool() in lib/kstrtox.c).
     return said[-1].partition("=")[2].lower().startswith(("1", "y", "t", "on"))
 
 

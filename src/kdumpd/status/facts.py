@@ -1,4 +1,4 @@
-"""What a machine says of itself about kernel dumps. Everything is only read, and nothing is judged."""
+"""The facts about a machine that decide whether it is armed. They are read here, and judged in `assess`."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ _CONFIG_BYTES: Final = 4 << 20
 
 @frozen(kw_only=True)
 class LoadResult:
-    """What ``000-kexec`` left about its run in this boot.
+    """What ``000-kexec`` recorded about its run in this boot.
 
     Attributes:
         result: ``loaded``, ``not-wanted`` or ``failed``.
@@ -44,25 +44,25 @@ class LoadResult:
 
 @frozen(kw_only=True)
 class Facts:
-    """What a machine says of itself; sizes in bytes.
+    """The facts about a machine; sizes in bytes.
 
     Attributes:
         config: the settings that the facts are judged by.
-        architecture: as uname has it.
-        xen_guest_type: of a machine under Xen; ``PV`` and ``PVH`` are those whose kexec is Xen's.
+        architecture: as ``uname -m`` says.
+        xen_guest_type: under Xen; with ``PV`` and ``PVH`` the hypervisor owns kexec.
         in_capture_kernel: whether there is a vmcore.
         command_line: of the running kernel.
-        init_on_free_default: whether it clears freed memory when its command line does not say.
+        init_on_free_default: whether it clears freed memory where its command line does not say.
         memory_bytes: what the kernel manages, without the reservation.
         reserved_bytes: for the capture kernel.
-        loaded: whether there is a capture kernel.
-        forbidden: whether any further kexec is.
+        loaded: whether a capture kernel is loaded.
+        forbidden: whether any further kexec is forbidden.
         load_result: what ``000-kexec`` said, if it ran in this boot.
         mount: what is mounted on persist's mount point.
         space: the room on it.
-        makedumpfile: what it can do.
+        makedumpfile: its version and compressions.
         last_crash: the newest in the crash folder.
-        reboot_reason: the line that waits for EVE's reader, if it still does.
+        reboot_reason: the line that EVE has not read yet, if there is one.
     """
 
     config: Config
@@ -84,9 +84,9 @@ class Facts:
 
 
 def gather(config: Config, *, root: Path = Path("/")) -> Facts:
-    """Read the facts of the machine whose files are under ``root``; only makedumpfile is always the host's.
+    """Read the facts of the machine whose files are under ``root``; makedumpfile is always that of this host.
 
-    Never raises for what it cannot read.
+    What cannot be read is an `Unknown`; nothing is raised.
     """
     machine, mountpoint = MachineFiles(root), config.storage.mountpoint
     return Facts(
@@ -110,7 +110,7 @@ def gather(config: Config, *, root: Path = Path("/")) -> Facts:
 
 
 def _init_on_free_default(machine: MachineFiles) -> bool | Unknown:
-    """Read it from the kernel's configuration; the boot message that tells it needs root and scrolls away."""
+    """Read it from the kernel's configuration; the boot message about it needs root and is lost in time."""
     path = f"/boot/config-{os.uname().release}"
     packed = machine.data("/proc/config.gz", _CONFIG_BYTES)
     text = machine.data(path, _CONFIG_BYTES) if isinstance(packed, Unknown) else _unpack(packed)

@@ -1,4 +1,4 @@
-"""The files in which a machine tells of itself: read under any root; what cannot be read is unknown."""
+"""A machine's small files in /proc, /sys and /etc, under any root; what cannot be read is an `Unknown`."""
 
 import errno
 import os
@@ -18,14 +18,14 @@ _SMALL_FILE_BYTES: Final = 64 << 10
 
 @frozen(kw_only=True)
 class Unknown:
-    """A fact that could not be had: what was asked, and why it did not answer."""
+    """A fact that could not be read: its source, and why."""
 
     source: str
     why: str
 
     @property
     def absent(self) -> bool:
-        """Whether the source is not there at all, which can be an answer in itself."""
+        """Whether the source does not exist, which can be an answer in itself."""
         return self.why == _ABSENT
 
     def __str__(self) -> str:
@@ -33,14 +33,14 @@ class Unknown:
 
 
 def unknown(source: str, error: OSError) -> Unknown:
-    """What an error of the system comes to."""
+    """The Unknown for an error of the operating system."""
     known = {errno.EACCES: _DENIED, errno.EPERM: _DENIED, errno.ENOENT: _ABSENT}
     return Unknown(source=source, why=known.get(error.errno or 0) or trouble(error))
 
 
 @frozen
 class MachineFiles:
-    """A machine's files. Nothing here raises or writes.
+    """A machine's files. Nothing here raises, and nothing is written.
 
     Attributes:
         root: the folder that is the machine's root.
@@ -49,7 +49,7 @@ class MachineFiles:
     root: Path
 
     def path(self, path: str) -> Path:
-        """Where a file of the machine is seen."""
+        """The path at which a file of the machine is found."""
         return self.root / path.lstrip("/")
 
     def data(self, path: str, limit_bytes: int = _SMALL_FILE_BYTES) -> bytes | Unknown:
@@ -61,7 +61,7 @@ class MachineFiles:
             return unknown(path, error)
 
     def text(self, path: str) -> str | Unknown:
-        """A small file's text, without white space around it."""
+        """A small file's text, stripped."""
         data = self.data(path)
         return data if isinstance(data, Unknown) else data.decode("utf-8", "replace").strip()
 
@@ -71,14 +71,14 @@ class MachineFiles:
         return None if isinstance(text, Unknown) else text
 
     def number(self, path: str) -> int | Unknown:
-        """The number that a file consists of."""
+        """A file's content as a number."""
         text = self.text(path)
         if isinstance(text, Unknown):
             return text
         return int(text) if text.isdecimal() else Unknown(source=path, why="not a number")
 
     def flag(self, path: str) -> bool | Unknown:
-        """Whether the number that a file consists of is another than 0."""
+        """Whether a file's number is not 0."""
         number = self.number(path)
         return number if isinstance(number, Unknown) else number != 0
 

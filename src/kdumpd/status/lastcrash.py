@@ -1,4 +1,4 @@
-"""The newest crash in the crash folder, as the status shows it: what its record says, or its files' names."""
+"""The newest crash in the crash folder, for the status: from its record, else from its files' names."""
 
 import json
 from typing import Any, Final
@@ -13,7 +13,7 @@ _RECORD_BYTES: Final = 4 << 20
 
 @frozen(kw_only=True)
 class LastCrash:
-    """The newest crash in the crash folder; what has no record is known by its files' names alone.
+    """The newest crash in the crash folder; without a record only its files' names are known.
 
     Attributes:
         stamp: the time part of its files' names.
@@ -54,7 +54,7 @@ def find_last_crash(machine: MachineFiles, directory: str) -> LastCrash | Unknow
 
 
 def _record(machine: MachineFiles, path: str) -> dict[str, Any]:
-    """The record's keys; none of them when the file is damaged, which the names outlive."""
+    """The record's keys; empty if the file is damaged."""
     data = machine.data(path, _RECORD_BYTES)
     try:
         record = None if isinstance(data, Unknown) else json.loads(data.decode("utf-8", "replace"))

@@ -1,4 +1,4 @@
-"""Every finding of the status by its stable code, and what to do about it."""
+"""Every finding of the status: its stable code, and the remedy."""
 
 from typing import Final
 
@@ -12,7 +12,7 @@ REASONS: Final = {
     "no-crashkernel": f"add {RESERVATION} in the boot loader, restart",
     "reservation-failed": "see `dmesg | grep -i crashkernel`; ask for a size that fits: crashkernel=128M",
     "load-failed": "mend the cause and restart: 000-kexec loads once per boot",
-    "nothing-loaded": "have /etc/init.d/000-kexec run at boot; `dmesg | grep kdumpd` has its words",
+    "nothing-loaded": "have /etc/init.d/000-kexec run at boot; see `dmesg | grep kdumpd`",
     "unknown": "run `kdumpd status` as root, where /proc and /sys are mounted",
     "not-mounted": "mount persist; `dmesg` tells why its disk is missing",
     "wrong-filesystem": "mount a real persist there, or name the type in storage.filesystems",
@@ -20,7 +20,7 @@ REASONS: Final = {
     "no-space": "free space there, or lower storage.min_free_bytes",
     "no-makedumpfile": "install makedumpfile, or set dump.makedumpfile to where it is",
 }
-# What does not keep a machine from being armed, and its remedy.
+# Every warning, and its remedy. A machine with warnings is armed all the same.
 WARNINGS: Final = {
     "kexec-allowed": "have /etc/init.d/000-kexec run at boot: it forbids kexec after its own load",
     "reservation-small": f"use {RESERVATION}",

@@ -40,7 +40,7 @@ def render(status: Status) -> str:
 
 
 def _fit(findings: list[list[str]], height: int) -> Iterator[str]:
-    """As many whole findings as there are lines for, and how many are left."""
+    """As many whole findings as fit, then how many are left."""
     for number, lines in enumerate(findings):
         height -= len(lines)
         is_last = number == len(findings) - 1
@@ -55,7 +55,7 @@ def _finding_lines(label: str, finding: Finding) -> list[str]:
 
 
 def _row(label: str, text: str, *, lines: int = 2) -> list[str]:
-    """A label and its text, wrapped beside it and cut after so many lines."""
+    """A label and its text, wrapped beside it, and cut after this many lines."""
     indent = " " * _LABEL
     return textwrap.wrap(
         printable(text),
@@ -158,7 +158,7 @@ def _finding_json(finding: Finding) -> dict[str, str]:
 
 
 def _storage_json(facts: Facts) -> dict[str, object]:
-    # Without a mount the numbers would be another file system's.
+    # Without a mount the numbers would be those of another file system.
     mount = facts.mount if isinstance(facts.mount, Mount) else None
     space = facts.space if mount and isinstance(facts.space, Space) else None
     return {

@@ -1,7 +1,7 @@
-"""Changes of mounts and devices, as a loop over what there is after each of them.
+"""Changes of mounts and devices, as a loop over the state after each change.
 
-A change is a tick: "look again". What the loop gets is read after the tick, never taken from it, so that it
-is never stale; changes close together may be one turn of the loop.
+A change is a tick: "look again". The state is read after the tick, never taken from it, so it is never stale.
+Changes close together may be one round of the loop.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -20,23 +20,23 @@ T = TypeVar("T")
 
 
 class Ticks:
-    """A signal that says "look again". Two that nobody has heard yet are one."""
+    """A signal that says "look again". Those that nobody has received yet are one."""
 
     def __init__(self) -> None:
         self._send, self._receive = trio.open_memory_channel[None](1)
 
     def tick(self) -> None:
-        """Say it; never waits."""
+        """Send it; never waits."""
         with suppress(trio.WouldBlock):
             self._send.send_nowait(None)
 
     async def wait(self) -> None:
-        """Wait until it is said, unless it was said already."""
+        """Wait for it, or take one that is pending."""
         await self._receive.receive()
 
 
 class Changes(Generic[T]):
-    """What there is, at first as it is now and then after each change; for ``async for``.
+    """The state as it is now, then after each change; for ``async for``.
 
     Attributes:
         source: where the events come from: ``mountinfo``, or that of device events: ``udev``, ``kernel``,

@@ -54,7 +54,7 @@ class NotReady:
 
 
 def judge(
-    table: tuple[Mount, ...], partition: Partition | None, settings: config.Storage
+    table: tuple[Mount, ...], partition: Partition | None, settings: config.StorageSettings
 ) -> Mount | NotReady:
     """Decide from the mount table whether storage is there; whether it can be written is for the probe."""
     mount = find_mount(table, settings.mountpoint)
@@ -64,7 +64,7 @@ def judge(
     return NotReady(why=fault.why) if fault else mount
 
 
-def _not_mounted(partition: Partition | None, settings: config.Storage) -> str:
+def _not_mounted(partition: Partition | None, settings: config.StorageSettings) -> str:
     if partition is not None:
         return f"{partition.device} is there, {settings.mountpoint} is not mounted"
     if settings.partlabel:
@@ -88,7 +88,7 @@ class Gate:
 
     def __init__(
         self,
-        settings: config.Storage,
+        settings: config.StorageSettings,
         *,
         machine: Machine,
         tell: Callable[[str], object],
@@ -195,7 +195,7 @@ def _probe(folder: Folder) -> None:
 
 
 async def wait_for_storage(
-    settings: config.Storage | None = None,
+    settings: config.StorageSettings | None = None,
     *,
     tell: Callable[[str], object] = lambda _line: None,
     machine: Machine | None = None,
@@ -215,7 +215,7 @@ async def wait_for_storage(
     Raises:
         StorageError: the mount table cannot be watched or read.
     """
-    gate = Gate(settings or config.Storage(), machine=machine or LinuxMachine(), tell=tell)
+    gate = Gate(settings or config.StorageSettings(), machine=machine or LinuxMachine(), tell=tell)
     try:
         return await gate.wait()
     except BaseException as error:

@@ -1,4 +1,4 @@
-"""What is asked of the volume that takes dumps: to be mounted, of a right type, writable, with room."""
+"""What a volume needs to take dumps: to be mounted, of an accepted type, writable, with room."""
 
 from typing import Final, Literal
 
@@ -9,19 +9,19 @@ from kdumpd.host.folder import Space
 from kdumpd.host.mounts import Mount
 
 LEAST_DUMP_BYTES: Final = 1 << 20
-"""Less than this is no dump that any tool would open."""
+"""No tool opens a dump smaller than this."""
 
 
 @frozen(kw_only=True)
 class Fault:
-    """Why a volume cannot be written: a stable code, and the words for it."""
+    """Why a volume cannot take dumps: a stable code, and a clause for people."""
 
     code: Literal["not-mounted", "wrong-filesystem", "read-only"]
     why: str
 
 
-def find_fault(mount: Mount | None, settings: config.Storage) -> Fault | None:
-    """Say what keeps a mount from taking dumps, as far as the mount table tells; None: nothing does."""
+def find_fault(mount: Mount | None, settings: config.StorageSettings) -> Fault | None:
+    """Why a mount cannot take dumps, as far as the mount table tells; None if it can."""
     if mount is None:
         return Fault(code="not-mounted", why=f"{settings.mountpoint} is not mounted")
     if mount.filesystem not in settings.filesystems:
@@ -33,7 +33,7 @@ def find_fault(mount: Mount | None, settings: config.Storage) -> Fault | None:
     return None
 
 
-def floor_bytes(settings: config.Storage, space: Space) -> int:
+def floor_bytes(settings: config.StorageSettings, space: Space) -> int:
     """How much a dump must leave free: the setting, or the smaller of 4 GiB and a quarter of the volume.
 
     Under 4096 MiB free, EVE's next boot empties the crash folder before anyone has read it.

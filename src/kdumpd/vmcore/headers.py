@@ -1,7 +1,7 @@
-"""The headers of ``/proc/vmcore``: VMCOREINFO, with it crash time and release; stacks; where memory lies.
+"""The headers of ``/proc/vmcore``: VMCOREINFO, each CPU's stack pointer, and the ranges of memory.
 
-The kernel gives the crashed memory as an ELF64 core file (fs/proc/vmcore.c). Of it only the ELF header,
-the program headers and the note headers are read here, never memory.
+The kernel presents the crashed memory as an ELF64 core file (fs/proc/vmcore.c). Only the ELF header, the
+program headers and the notes are read here, never memory.
 """
 
 import os
@@ -28,24 +28,24 @@ _NT_PRSTATUS: Final = 1
 _X86_64: Final = 62
 _RSP: Final = struct.Struct("<264xQ")
 
-# One note per CPU, and the kernel supports 8192 of those; device dumps add a few (NT_VMCOREDD).
+# One note for each CPU, of which the kernel supports 8192; device dumps add a few (NT_VMCOREDD).
 _MAX_NOTES: Final = 16384
 
-# The kernel keeps VMCOREINFO in one page (VMCOREINFO_BYTES), and a page has at most 64 KiB.
+# The kernel keeps VMCOREINFO in one page (VMCOREINFO_BYTES), and a page is at most 64 KiB.
 MAX_VMCOREINFO_BYTES: Final = 1 << 16
 
-# The last second that a calendar date can be made of: the end of the year 9999.
+# The end of the year 9999, the last that datetime knows.
 _MAX_TIME_S: Final = 253402300799
 
 
 @frozen(kw_only=True)
 class Segment:
-    """Memory that lies in one piece: in the file, as the crashed kernel addressed it, and in the machine.
+    """A contiguous range of memory: where it is in the file, in the kernel's addresses, and in the machine.
 
     Attributes:
         offset: where it starts in the file.
-        virtual: the kernel's address of its first byte.
-        physical: the machine's address of its first byte.
+        virtual: virtual address of its first byte.
+        physical: physical address of its first byte.
         size_bytes: its length.
     """
 
@@ -57,7 +57,7 @@ class Segment:
 
 @frozen(kw_only=True)
 class Vmcoreinfo:
-    """What the crashed kernel noted about itself.
+    """What the crashed kernel says about itself.
 
     Attributes:
         release: kernel release (``uname -r``).
@@ -76,12 +76,12 @@ class Vmcoreinfo:
 
 @frozen(kw_only=True)
 class Layout:
-    """Where a vmcore has what.
+    """What a vmcore holds, and where.
 
     Attributes:
         info: VMCOREINFO.
-        memory: every piece of memory; the kernel's image is one more, and its memory is in another one too.
-        stacks: the stack pointer of each CPU at the crash; of x86-64 alone.
+        memory: every range of memory; the kernel's image has one of its own and is part of another.
+        stacks: the stack pointer of each CPU at the crash; x86-64 only.
         x86_64: True if it is of that architecture.
     """
 
@@ -94,11 +94,11 @@ class Layout:
 def parse_vmcoreinfo(data: bytes) -> Vmcoreinfo:
     """Read VMCOREINFO's lines ``KEY=VALUE`` (kernel: Documentation/admin-guide/kdump/vmcoreinfo.rst).
 
-    A line that is not printable text with a ``=`` is passed over, and a number that cannot be one is
-    None: one bad line must not cost the others.
+    A line that is not printable text with a ``=`` is skipped, and a number that does not parse is None: one
+    bad line must not cost the others.
 
     Raises:
-        FormatError: it is too long, or not one line has that form.
+        FormatError: it is too long, or has no such line.
     """
     if len(data) > MAX_VMCOREINFO_BYTES:
         raise FormatError(f"VMCOREINFO of {len(data)} bytes is too long")
@@ -132,7 +132,7 @@ def read_vmcoreinfo(path: str) -> Vmcoreinfo:
 
 
 def open_vmcore(path: str) -> int:
-    """Open a core file to be read.
+    """Open a core file for reading.
 
     Raises:
         FormatError: it cannot be opened.
@@ -144,7 +144,7 @@ def open_vmcore(path: str) -> int:
 
 
 def read_layout(fd: int) -> Layout:
-    """Read where the ELF64 core file open as `fd` has what.
+    """Read the layout of the ELF64 core file open as `fd`.
 
     Raises:
         FormatError: the file cannot be read, is no such core, or holds no usable VMCOREINFO.
@@ -159,7 +159,7 @@ def read_layout(fd: int) -> Layout:
 
 
 def read_at(fd: int, offset: int, size_bytes: int) -> bytes:
-    """Read what the file has of `size_bytes` bytes at `offset`: fewer only where the file ends.
+    """Read `size_bytes` bytes at `offset`; fewer only at the end of the file.
 
     Raises:
         FormatError: the file cannot be read there.
@@ -190,7 +190,7 @@ def _reason(error: Exception) -> str:
 
 
 def _number(text: str | None, largest: int) -> int | None:
-    """Decimal digits as a number; None if they are not that or too many."""
+    """A decimal number; None if it is anything else, or too large."""
     if text is None or not text.isdecimal() or len(text) > len(str(largest)):
         return None
     return int(text) if int(text) <= largest else None
@@ -206,7 +206,7 @@ def _find_note(fd: int) -> bytes:
 
 
 def _stacks(fd: int) -> Iterator[int]:
-    """The stack pointer of each CPU that could still note its registers."""
+    """The stack pointer of each CPU that could still save its registers."""
     for name, kind, start, size_bytes in _all_notes(fd):
         if name.startswith(b"CORE\0") and kind == _NT_PRSTATUS and size_bytes >= _RSP.size:
             yield _RSP.unpack(read_exactly(fd, start, _RSP.size))[0]
@@ -219,7 +219,7 @@ def _all_notes(fd: int) -> Iterator[tuple[bytes, int, int, int]]:
 
 
 def _headers(fd: int) -> tuple[int, list[tuple[int, Segment]]]:
-    """The machine, and each program header: its kind, and what it speaks of."""
+    """The machine type; and each program header's type and segment."""
     header = read_exactly(fd, 0, _ELF_HEADER.size)
     ident, machine, table, entry_bytes, entries = _ELF_HEADER.unpack(header)
     if ident != _IDENT or entry_bytes != _PROGRAM_HEADER.size:
@@ -233,10 +233,10 @@ def _headers(fd: int) -> tuple[int, list[tuple[int, Segment]]]:
 
 
 def _notes(fd: int, offset: int, end: int) -> Iterator[tuple[bytes, int, int, int]]:
-    """Name and kind of each note, place and size of its content.
+    """Name and kind of each note, offset and size of its content.
 
-    Contents are stepped over, not read: device dumps come first and can have many MiB (vmcore.c). The
-    zeros that fill up the segment's last page read as notes without name and content.
+    Contents are skipped, not read: device dumps come first and can be many MiB long (vmcore.c). The zeros
+    that fill the segment's last page read as notes without name and content.
     """
     while offset + _NOTE_HEADER.size <= end:
         head = read_exactly(fd, offset, min(_NOTE_HEADER.size + len(_NAME), end - offset))

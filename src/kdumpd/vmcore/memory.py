@@ -1,4 +1,4 @@
-"""The crashed machine's memory, page by page, out of its vmcore; and where the kernel's addresses lead to."""
+"""The crashed machine's memory, read from its vmcore page by page: by frame, or by kernel address."""
 
 import os
 import struct
@@ -16,29 +16,51 @@ _STACK_BYTES: Final = 16 << 10
 # Where x86-64 maps what a CPU needs on its way into the kernel, its exception stacks too
 # (CPU_ENTRY_AREA_BASE); crash does not start without the task state segments in there.
 _CPU_ENTRY_AREA: Final = 0xFFFFFE0000000000
-# struct pglist_data has 170 KiB, the roots of mem_section 1 MiB; a node is a socket or less.
+# struct pglist_data is 170 KiB long, the roots of mem_section 1 MiB. A node is one socket or a part of it.
 _MAX_REGION_BYTES: Final = 4 << 20
 _MAX_NODES: Final = 64
-# The kernel reserves no more addresses for its image on any architecture (KERNEL_IMAGE_SIZE).
+# No architecture reserves more address space for the kernel's image (KERNEL_IMAGE_SIZE).
 _MAX_IMAGE_BYTES: Final = 1 << 30
 _MAX_DIGITS: Final = 10
 _POINTER: Final = struct.Struct("<Q")
-# Page tables are looked at again and again: 1 MiB of them, and as many addresses.
+# Page tables are read again and again: the last 1 MiB of them is kept, and what addresses led to.
 _CACHED_PAGES: Final = 256
 _CACHED_ADDRESSES: Final = 4096
-# Both halves of the address space are as large; the kernel has the upper one.
+# The kernel has the upper half of the address space.
 _KERNEL_HALF: Final = 1 << 63
 
 
+# From the kernel's addresses to bytes in the vmcore
+# --------------------------------------------------
+#
+# Everything in a crashed kernel points to everything else by virtual address. The vmcore is ordered by
+# physical address. KASLR chooses anew at each boot, independently of each other, where the image lies in
+# physical memory, where it is mapped, and where the direct map of all memory, vmalloc and vmemmap begin
+# (arch/x86/boot/compressed/kaslr.c, arch/x86/mm/kaslr.c). So nothing is assumed, and two sources are asked.
+#
+# 1. The program headers. Each names a range of the file, the physical address of its first byte and the
+#    virtual one: the direct map's for all memory, and one more for the image
+#    (crash_prepare_elf64_headers() in kernel/crash_core.c; kexec-tools builds the same). They answer for
+#    most pointers. Their virtual address counts only where it lies in the kernel's half of the address space:
+#    some tools leave a zero there.
+# 2. The page tables, for what is in neither: vmalloc (stacks, modules), vmemmap, the per-CPU and CPU entry
+#    areas. VMCOREINFO has the address of the top table, SYMBOL(init_top_pgt), which lies in the image, so
+#    that (1) finds it, and whether there are 4 or 5 levels, NUMBER(pgtable_l5_enabled)
+#    (arch/x86/kernel/vmcore_info_64.c). See `pagetables`.
+#
+# A frame is a page of physical memory, by its number: physical address / page size. The dump, its bitmaps
+# and makedumpfile count in frames, so `find` returns one.
+
+
 class Memory:
-    """Memory of a machine that crashed. All of it blocks.
+    """Memory of a machine that crashed. Every method blocks.
 
     Args:
         fd: the vmcore; it belongs to this object.
-        layout: where it has what.
+        layout: its ranges of memory, and VMCOREINFO.
 
     Attributes:
-        image: frames of the kernel's image; empty if nothing tells.
+        image: frames of the kernel's image; empty if they are not known.
         page_bytes: size of a page.
     """
 
@@ -56,7 +78,7 @@ class Memory:
         """Open a vmcore.
 
         Raises:
-            FormatError: it cannot be read, or is none.
+            FormatError: it cannot be read, or is not a vmcore.
         """
         fd = open_vmcore(path)
         try:
@@ -66,7 +88,7 @@ class Memory:
             raise
 
     def close(self) -> None:
-        """Let go of the vmcore."""
+        """Close the vmcore."""
         os.close(self._fd)
 
     def landmarks(self) -> Iterator[int]:
@@ -84,7 +106,7 @@ class Memory:
             yield from self._region(node, self._number("SIZE(pglist_data)"))
 
     def _nodes(self) -> Iterator[int]:
-        """Addresses of the descriptions of memory, one for each NUMA node (struct pglist_data)."""
+        """Addresses of struct pglist_data, one for each NUMA node."""
         table = self._symbol("node_data")
         for number in range(min(self._number("LENGTH(node_data)"), _MAX_NODES)):
             if node := self._pointer(table + number * _POINTER.size):
@@ -97,14 +119,14 @@ class Memory:
         return int(_POINTER.unpack_from(page, inside)[0]) if page else 0
 
     def _region(self, start: int, size_bytes: int) -> Iterator[int]:
-        """Frames of what lies at an address."""
+        """Frames of the bytes that start at a kernel address."""
         size_bytes = min(size_bytes, _MAX_REGION_BYTES)
         for address in range(start - start % self.page_bytes, start + size_bytes, self.page_bytes):
             if (frame := self.find(address)) is not None:
                 yield frame
 
     def _read(self, frame: int) -> bytes | None:
-        """The page of a frame; None where the machine has none or it cannot be read."""
+        """The page of a frame; None if the machine has no such page or it cannot be read."""
         address = frame * self.page_bytes
         for segment in self._layout.memory:
             inside = address - segment.physical
@@ -120,7 +142,7 @@ class Memory:
         return page if len(page) == self.page_bytes else None
 
     def _find(self, address: int) -> int | None:
-        """The frame of the page at a kernel's address (of its first byte); None where there is none."""
+        """The frame of the page that starts at a kernel address; None if nothing is mapped there."""
         segment = self._segment(address)
         if segment is not None:
             return (segment.physical + address - segment.virtual) // self.page_bytes

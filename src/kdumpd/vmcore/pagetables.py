@@ -1,15 +1,34 @@
-"""Page tables of x86-64: which pages they take, and where an address leads to.
-
-The layout is that of the architecture's manual (Intel SDM volume 3A, chapter 5), with 4 or 5 levels.
-"""
+"""Page tables of x86-64: which frames they take, and which frame an address is mapped to."""
 
 import struct
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Final
 
+# How an address is translated
+# ----------------------------
+#
+# A table is one page of 512 entries of 8 bytes. Each level uses 9 bits of the address to choose one; the last
+# 12 bits are the offset in the page (Intel SDM volume 3A, chapter 5). Level 1 is the lowest:
+#
+#   bits  56-48   47-39   38-30   29-21   20-12   11-0
+#   level     5       4       3       2       1   offset
+#   an entry maps
+#        256 TiB 512 GiB   1 GiB   2 MiB   4 KiB
+#
+# Level 5 exists only where the kernel was booted with it. In an entry bit 0 is "present", bits 12 to 51 are
+# the physical address of the next table or of the page, and bit 7, in levels 2 and 3, says that the entry
+# maps a large page itself instead of leading to a table; in level 1 the same bit means something else (PAT),
+# so it must not be looked at there. Whatever is not present ends the walk: its other bits may be anything.
+#
+# The kernel has the upper half of all addresses: entries 256 to 511 of the top table. The lower half of
+# init_top_pgt is empty, and that of a process would be a customer's.
+#
+# A crashed machine's tables may be damaged and lead in circles. The walk down is bounded by its levels, the
+# walk over all tables by _MAX_TABLES for each level.
+
 Read = Callable[[int], bytes | None]
-"""Reads a page of memory by its frame number; None where that cannot be."""
+"""Reads a page of memory by its frame number; None where it cannot be read."""
 
 _PAGE_BITS: Final = 12
 _INDEX_BITS: Final = 9
@@ -19,9 +38,9 @@ _LARGE: Final = 1 << 7
 _LARGE_LEVELS: Final = (2, 3)
 _ADDRESS: Final = (1 << 52) - (1 << _PAGE_BITS)
 _NO_ENTRIES: Final = (0,) * 512
-# An entry of a level above this one maps 512 GiB.
+# A table of this level covers 512 GiB.
 _SLOT_LEVEL: Final = 3
-# One for each 2 MiB that is mapped in small pages: 8 GiB of them.
+# One table for each 2 MiB that is mapped in small pages: 8 GiB of them.
 _MAX_TABLES: Final = 4096
 
 
@@ -72,7 +91,7 @@ class PageTables:
         return table
 
     def _all_below(self, tables: list[int], level: int) -> list[int]:
-        """The tables that these of a level lead to, each once; of damaged tables not more than is sane."""
+        """The tables one level below these, each once; bounded, as damaged tables may lead anywhere."""
         below = (frame for table in tables for frame in self._below(table, level))
         return list(dict.fromkeys(islice(below, _MAX_TABLES)))
 

@@ -30,7 +30,7 @@ class Stream:
 
     def __init__(self, arguments: list[str]) -> None:
         self.arguments = arguments
-        self.placed_bytes = 0
+        self.written_bytes = 0
 
     @cached_property
     def _real(self) -> "subprocess.Popen[bytes]":
@@ -39,7 +39,7 @@ class Stream:
     def _records(self) -> Iterator[tuple[int, bytes]]:
         source = self._real.stdout
         assert source is not None
-        if not self.placed_bytes:
+        if not self.written_bytes:
             put(source.read(4096))
         while head := source.read(RECORD.size):
             offset, size_bytes = RECORD.unpack(head)
@@ -56,12 +56,12 @@ class Stream:
         sys.exit(code)
 
     def copy(self, limit_bytes: float = float("inf")) -> int:
-        """Put records out until so many bytes were placed; returns the offset after the last one."""
+        """Put records out until so many bytes were written; returns the offset after the last one."""
         after = 0
         for offset, data in self._records():
             put(RECORD.pack(offset, len(data)) + data)
-            after, self.placed_bytes = offset + len(data), self.placed_bytes + len(data)
-            if self.placed_bytes >= limit_bytes:
+            after, self.written_bytes = offset + len(data), self.written_bytes + len(data)
+            if self.written_bytes >= limit_bytes:
                 break
         return after
 

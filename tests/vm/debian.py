@@ -33,6 +33,7 @@ def _mmdebstrap(*options: str, suite: str, root: Path, packages: Iterable[str]) 
         str(root),
         *_sources(suite),
         INITRD="No",
+        DEBIAN_FRONTEND="noninteractive",
     )
 
 

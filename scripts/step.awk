@@ -23,15 +23,13 @@ function say(text) {
 /^(\[[0-9]+\/[0-9]+\] )?STEP [0-9]+\/[0-9]+: / {
     match($0, /STEP [0-9]+\/[0-9]+/)
     split(substr($0, RSTART + 5, RLENGTH - 5), number, "/")
-    place = place "step " number[1] " of " number[2]
-    what = place
-    place = ""
+    step = place "step " number[1] " of " number[2]
+    what = ""
     wanted = got = unpacked = ready = packages = 0
 }
 # mmdebstrap: "I: extracting archives..."
-/^I: / {
-    what = substr($0, 4)
-    sub(/\.\.\.$/, "", what)
+/^I: .*\.\.\.$/ {
+    what = substr($0, 4, length($0) - 6)
     wanted = got = unpacked = ready = 0
 }
 # apt-get: "Need to get 35.1 MB/110 MB of archives." Of what it has there is "Get:5 http://... [123 kB]"; with
@@ -46,7 +44,7 @@ function say(text) {
 }
 /^[0-9]+ upgraded, [0-9]+ newly installed/ { packages = $1 + $3; unpacked = ready = 0 }
 /^Get:[0-9]+ .*\[[0-9.,]+ [kMG]?B\]$/ { got += bytes($(NF - 1), $NF); all += bytes($(NF - 1), $NF) }
-/^dlstatus:/ { split($0, status, ":"); percent = status[3] }
+/^dlstatus:/ { split($0, status, ":"); percent = status[3]; told = 1 }
 /^Unpacking / { unpacked++ }
 /^Setting up / { ready++ }
 # pip: "Collecting trio", "Downloading trio-0.27-py3-none-any.whl (481 kB)"
@@ -59,10 +57,12 @@ END {
             print megabytes(all) " MB fetched"
         exit
     }
+    if (step != "")
+        say(step)
     if (unpacked || ready)
         say(ready ? "setting up " ready (packages ? " of " packages : "") : \
             "unpacking " unpacked (packages ? " of " packages : ""))
-    else if (percent > 0 && (wanted || got))
+    else if (told && (wanted || got))
         say(megabytes((wanted ? wanted : got) * percent / 100) " of " megabytes(wanted ? wanted : got) " MB")
     else if (got)
         say((wanted ? megabytes(got) " of " megabytes(wanted) : megabytes(got)) " MB")

@@ -58,7 +58,7 @@ def main() -> None:
     commands = _analyze(folder, scenario.suite, stages) if arguments.analyze else _without_symbols(folder)
     print("\nType next:")
     for command, what in commands:
-        print(f"  {command:<70}  # {what}")
+        print(f"  {command:<40}  # {what}" if len(command) <= 40 else f"  # {what}\n  {command}")
 
 
 def _collect(scenario: Scenario, target: Path | None, word: str, stages: Stages) -> Path:

@@ -12,7 +12,7 @@ USELESS = ("doc", "man", "locale", "i18n", "info")
 
 
 def install(what: str, suite: str, root: Path, packages: Iterable[str]) -> None:
-    """Make a small Debian root with these packages in a new folder. `what` it is to be is shown. Needs root."""
+    """Make a small Debian root with these packages in a new folder; `what` it is is shown. Needs root."""
     excludes = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in USELESS]
     _mmdebstrap(what, "--variant=essential", *excludes, suite=suite, root=root, packages=packages)
 
@@ -23,7 +23,7 @@ def unpack(what: str, suite: str, root: Path, packages: Iterable[str]) -> None:
 
 
 def download(what: str, suite: str, package: str, folder: Path) -> Path:
-    """Fetch a suite's package as it is now into a new folder, whatever this machine's lists of packages know."""
+    """Fetch a suite's package into a new folder, whatever this machine's own lists of packages know."""
     folder.mkdir()
     (folder / "sources.list").write_text("".join(f"{line}\n" for line in _sources(suite)))
     for name in ("lists/partial", "cache/archives/partial"):

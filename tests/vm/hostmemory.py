@@ -1,6 +1,6 @@
 """Whether this machine gives a guest the RAM that it is to have, which may be more than there is.
 
-QEMU reserves none of it (`reserve=off` is MAP_NORESERVE), so only what a guest touches is taken: of a machine with 64 GiB
+QEMU reserves none of it (`reserve=off` is MAP_NORESERVE), so only what a guest touches is taken: of 64 GiB
 some 1.5 GiB. The kernel allows that unless vm.overcommit_memory is 2 (Documentation/mm/overcommit-accounting.rst).
 """
 
@@ -48,4 +48,4 @@ class HostMemory:
             )
         if guest_bytes <= total_bytes:
             return ""
-        return f"{has}: vm.overcommit_memory is {self.overcommit}, which will do: only what the guest touches is taken"
+        return f"{has}: vm.overcommit_memory is {self.overcommit}, so only what the guest touches is taken"

@@ -17,7 +17,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--analyze",
         action="store_true",
-        help="fetch the kernel's debug symbols, 283 MB once, and name the line that crashed, as text and as a page",
+        help="with the kernel's debug symbols, 283 MB once: name the line that crashed, as text and page",
     )
     add(
         "--keep",

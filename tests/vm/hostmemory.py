@@ -1,7 +1,7 @@
 """Whether this machine gives a guest the RAM that it is to have, which may be more than there is.
 
-QEMU reserves none of it (`reserve=off` is MAP_NORESERVE), so only what a guest touches is taken: of 64 GiB
-some 1.5 GiB. The kernel allows that unless vm.overcommit_memory is 2 (Documentation/mm/overcommit-accounting.rst).
+QEMU reserves none of it (`reserve=off` is MAP_NORESERVE), so only what a guest touches is taken. The kernel
+allows that unless vm.overcommit_memory is 2 (Documentation/mm/overcommit-accounting.rst).
 """
 
 from pathlib import Path

@@ -9,9 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-
-from .terminal import at_terminal
-from .test_image import instructions
+from tests.terminal import at_terminal
+from tests.test_image import instructions
 
 ROOT = Path(__file__).parents[1]
 STEP = ROOT / "scripts/step"

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.terminal import at_terminal
 
-from ..terminal import at_terminal
 from .app import REPOSITORY, app
 from .bundle import image_settings
 from .command import run as run_program

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.terminal import at_terminal
 
-from ..terminal import at_terminal
 from .app import REPOSITORY
 
 pytestmark = [pytest.mark.vm, pytest.mark.campaign]

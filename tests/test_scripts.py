@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -232,3 +233,31 @@ def test_ci_shows_the_end_of_a_run_that_came_to_no_test(tmp_path: Path) -> None:
         [ROOT / ".ci/failures", tmp_path / "log"], capture_output=True, text=True, check=True
     )
     assert told.stdout == "no test did; the last lines were:\n    E: no such package\n"
+
+
+FLAKY = """#!/bin/sh
+if [ "${1:-}" = --last-failed ]; then exit "$SECOND"; fi
+echo '____ test_of_time ____'
+echo 'E   AssertionError: 135 s until the restart'
+exit 1
+"""
+
+
+@pytest.mark.parametrize(("second", "word"), [(0, "passed the second"), (1, "some of it again")])
+def test_ci_says_at_its_end_what_failed_the_first_time(tmp_path: Path, second: int, word: str) -> None:
+    shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
+    (tmp_path / "scripts").mkdir()
+    for name, text in {"check": "#!/bin/sh\n", "test": FLAKY}.items():
+        (tmp_path / "scripts" / name).write_text(text)
+        (tmp_path / "scripts" / name).chmod(0o755)
+    done = subprocess.run(
+        [tmp_path / ".ci/run"],
+        env=os.environ | {"SECOND": str(second)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == second
+    assert done.stdout.endswith(
+        f"=== failed the first time, and {word}:\ntest_of_time\n    AssertionError: 135 s until the restart\n"
+    )

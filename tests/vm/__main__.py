@@ -10,7 +10,7 @@ import attrs
 
 from kdumpd.errors import KdumpError
 
-from . import image, symbols
+from . import image, modules, symbols
 from .app import REPOSITORY, app
 from .hostmemory import HostMemory, MemoryRefusedError
 from .kept import keep
@@ -54,8 +54,10 @@ def main() -> None:
     stages.begin("kdumpd's image, and a guest with a kernel that will panic")
     app()
     image.image(scenario.suite)
+    if _loads_a_module(scenario):
+        modules.modules(scenario.suite)
     folder = _collect(scenario, arguments.keep, word, stages)
-    commands = _analyze(folder, scenario.suite, stages) if arguments.analyze else _without_symbols(folder)
+    commands = _analyze(folder, scenario, stages) if arguments.analyze else _without_symbols(folder)
     print("\nType next:")
     for command, what in commands:
         print(f"  {command:<40}  # {what}" if len(command) <= 40 else f"  # {what}\n  {command}")
@@ -81,12 +83,17 @@ def _show(line: Line) -> None:
     print(f"{line.time_s:7.2f} {line.text}")
 
 
-def _analyze(folder: Path, suite: str, stages: Stages) -> list[tuple[str, str]]:
+def _loads_a_module(scenario: Scenario) -> bool:
+    return modules.source(scenario.trigger).exists()
+
+
+def _analyze(folder: Path, scenario: Scenario, stages: Stages) -> list[tuple[str, str]]:
     """From the dump to the line that crashed; returns what to type next."""
-    known = symbols.known(suite)
+    known = symbols.known(scenario.suite)
     stages.begin("the line that crashed, from the dump and the kernel's debug symbols"
                  + ("" if known else ": 283 MB to download, 590 MB on disk, once"))  # fmt: skip
-    debug = symbols.kernel_symbols(suite)
+    with_modules = _loads_a_module(scenario)
+    debug = (symbols.symbols if with_modules else symbols.kernel_symbols)(scenario.suite)
     page = folder / "analysis.html"
     words = ["analyze", "latest", "--folder", str(folder), "--debug", str(debug)]
     _run(*words, lines=SHOWN_LINES)

@@ -3,9 +3,12 @@
 # Debian forky: the first release with a makedumpfile that knows 6.12's free pages (1.7.7), and with zstd and lzo.
 FROM debian:forky-slim AS tools
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
-# The release decides the versions; the SBOM in the image names them.
+# The release decides the versions; the SBOM in the image names them. On a terminal, tzdata's configuration would ask
+# where in the world this is.
 # hadolint ignore=DL3008
-RUN apt-get update \
+RUN exec < /dev/null \
+    && export DEBIAN_FRONTEND=noninteractive \
+    && apt-get update \
     && apt-get install --yes --no-install-recommends \
         ca-certificates kexec-tools libudev1 makedumpfile python3 python3-pip \
     && rm -rf /var/lib/apt/lists/*

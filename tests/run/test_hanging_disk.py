@@ -1,4 +1,4 @@
-"""A disk that hangs in the middle of any of its calls, and comes back: what was told, and what stands, agree."""
+"""A disk that hangs in the middle of any of its calls and comes back: what was told and what stands agree."""
 
 import json
 from pathlib import Path

@@ -1,12 +1,12 @@
 """kdumpd as EVE would have it: the root of its image on a disk of its own."""
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import attrs
 
 from . import cache
-from .command import run
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -21,8 +21,10 @@ class App:
 
 def app() -> App:
     """kdumpd's image, built if its inputs have changed. Needs root."""
-    lines = run(str(REPOSITORY / "scripts/image")).splitlines()
-    files = {file.name: file for file in (Path(line.split()[0]) for line in lines)}
+    built = subprocess.run([REPOSITORY / "scripts/image"], stdout=subprocess.PIPE, text=True, check=False)
+    if built.returncode != 0:
+        raise RuntimeError(f"scripts/image: exit status {built.returncode}")
+    files = {file.name: file for file in (Path(line.split()[0]) for line in built.stdout.splitlines())}
     folder = files["kdumpd.squashfs"].parent
     # the lock that scripts/image builds under
     with cache.locked(cache.home() / "buildah.lock"):

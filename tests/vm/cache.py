@@ -4,7 +4,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -52,7 +51,6 @@ def entry(name: str, build: Callable[[Path], None]) -> Path:
     path = home() / name
     with locked(home() / f"{kind(path)}.lock"):
         if not path.exists():
-            print(f"building {path}", file=sys.stderr, flush=True)
             for leftover in home().glob(f".{kind(path)}-*"):
                 shutil.rmtree(leftover, ignore_errors=True)
             with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=home()) as work:

@@ -2,6 +2,9 @@
 
 import os
 import subprocess
+from pathlib import Path
+
+STEP = Path(__file__).parents[2] / "scripts/step"
 
 
 def run(*command: str, **variables: str) -> str:
@@ -18,3 +21,16 @@ def run(*command: str, **variables: str) -> str:
     if result.returncode != 0:
         raise RuntimeError(f"{' '.join(command)}: exit status {result.returncode}\n{result.stdout}")
     return result.stdout
+
+
+def step(text: str, *command: str, cwd: Path | None = None, **variables: str) -> None:
+    """Run a program that takes a while, and show on standard error how far it is.
+
+    Raises:
+        RuntimeError: it failed; what it printed has been shown.
+    """
+    result = subprocess.run(
+        [str(STEP), text, *command], cwd=cwd, check=False, env={**os.environ, **variables}
+    )
+    if result.returncode != 0:
+        raise RuntimeError(f"{text}: exit status {result.returncode}")

@@ -4,28 +4,53 @@ import platform
 from collections.abc import Iterable
 from pathlib import Path
 
-from .command import run
+from .command import run, step
 
+# Where Debian keeps its archives' keys, of more releases than apt is told to trust by default.
+KEYS = "/usr/share/keyrings"
 USELESS = ("doc", "man", "locale", "i18n", "info")
 
 
-def install(suite: str, root: Path, packages: Iterable[str]) -> None:
-    """Make a small Debian root with these packages in a new folder. Needs root."""
+def install(what: str, suite: str, root: Path, packages: Iterable[str]) -> None:
+    """Make a small Debian root with these packages in a new folder; `what` it is is shown. Needs root."""
     excludes = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in USELESS]
-    _mmdebstrap("--variant=essential", *excludes, suite=suite, root=root, packages=packages)
+    _mmdebstrap(what, "--variant=essential", *excludes, suite=suite, root=root, packages=packages)
 
 
-def unpack(suite: str, root: Path, packages: Iterable[str]) -> None:
+def unpack(what: str, suite: str, root: Path, packages: Iterable[str]) -> None:
     """Unpack packages and all that they depend on in a new folder; nothing in it is run."""
-    _mmdebstrap("--variant=extract", suite=suite, root=root, packages=packages)
+    _mmdebstrap(what, "--variant=extract", suite=suite, root=root, packages=packages)
 
 
-def _mmdebstrap(*options: str, suite: str, root: Path, packages: Iterable[str]) -> None:
+def download(what: str, suite: str, package: str, folder: Path) -> Path:
+    """Fetch a suite's package into a new folder, whatever this machine's own lists of packages know."""
+    folder.mkdir()
+    (folder / "sources.list").write_text("".join(f"{line}\n" for line in _sources(suite)))
+    for name in ("lists/partial", "cache/archives/partial"):
+        (folder / name).mkdir(parents=True)
+    places = {
+        "Dir::Etc::SourceList": folder / "sources.list",
+        "Dir::Etc::SourceParts": "/dev/null",
+        "Dir::Etc::TrustedParts": KEYS,
+        "Dir::State::Lists": folder / "lists",
+        "Dir::Cache": folder / "cache",
+        "APT::Status-Fd": 1,
+        "APT::Sandbox::User": "root",
+    }
+    options = [word for key, value in places.items() for word in ("--option", f"{key}={value}")]
+    step(f"{what}: lists of packages", "apt-get", *options, "--quiet", "update", cwd=folder)
+    step(what, "apt-get", *options, "--quiet", "download", package, cwd=folder)
+    (file,) = folder.glob("*.deb")
+    return file
+
+
+def _mmdebstrap(what: str, *options: str, suite: str, root: Path, packages: Iterable[str]) -> None:
     include = f"--include={','.join(packages)}"
     # initramfs-tools comes with a kernel; the initramfs that it would make is not used
-    run(
+    step(
+        what,
         "mmdebstrap",
-        "--quiet",
+        "--verbose",
         *options,
         *_apt_options(),
         include,
@@ -33,6 +58,7 @@ def _mmdebstrap(*options: str, suite: str, root: Path, packages: Iterable[str]) 
         str(root),
         *_sources(suite),
         INITRD="No",
+        DEBIAN_FRONTEND="noninteractive",
     )
 
 

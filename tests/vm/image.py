@@ -49,7 +49,7 @@ def image(suite: str) -> Image:
 
 def _build(suite: str, folder: Path) -> None:
     root = folder / "root"
-    debian.install(suite, root, PACKAGES)
+    debian.install(f"the guest: Debian {suite}", suite, root, PACKAGES)
     release = next((root / "lib/modules").iterdir()).name
     (folder / "release").write_text(release)
     _furnish(root)

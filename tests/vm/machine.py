@@ -71,6 +71,9 @@ def _start(hardware: Hardware, qmp: socket.socket) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64"]
         + ["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", f"{hardware.memory_bytes}B"]
+        # a guest may have more RAM than this machine: none of it is reserved
+        + ["-object", f"memory-backend-ram,id=ram,size={hardware.memory_bytes}B,reserve=off"]
+        + ["-machine", "pc,memory-backend=ram"]
         + ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio"]
         + ["-chardev", f"socket,id=qmp,fd={qmp.fileno()}", "-mon", "chardev=qmp,mode=control"]
         + [

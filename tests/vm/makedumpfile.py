@@ -33,7 +33,7 @@ def run_here(*arguments: str) -> None:
 
 def _build(suite: str, folder: Path) -> None:
     root, libraries = folder / "root", folder / "lib"
-    debian.unpack(suite, root, ["makedumpfile"])
+    debian.unpack(f"makedumpfile of {suite}", suite, root, ["makedumpfile"])
     # before Debian merged them, the C library's packages put files in /lib, others in /usr/lib
     folders = [root / name / "x86_64-linux-gnu" for name in ("usr/lib", "lib")]
     search_path = ":".join(str(folder) for folder in folders)

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from . import cache, debian
-from .command import run
+from .command import step
 from .image import image
 
 SOURCES = Path(__file__).parent / "crashers"
@@ -25,9 +25,10 @@ def modules(suite: str) -> Path:
 def _build(suite: str, release: str, folder: Path) -> None:
     root = folder / "root"
     # the compiler comes along: headers depend on the one that built their kernel
-    debian.install(suite, root, [f"linux-headers-{release}", "make"])
+    debian.install("a compiler for modules", suite, root, [f"linux-headers-{release}", "make"])
     shutil.copytree(SOURCES, root / "usr/src/crashers")
-    run("chroot", str(root), "make", "-C", f"/lib/modules/{release}/build", "M=/usr/src/crashers", "modules")
+    build = ["make", "-C", f"/lib/modules/{release}/build", "M=/usr/src/crashers", "modules"]
+    step("modules that crash their kernel", "chroot", str(root), *build)
     for module in (root / "usr/src/crashers").glob("*.ko"):
         shutil.copy(module, folder)
     shutil.rmtree(root)

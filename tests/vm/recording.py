@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 import tempfile
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def vmcore(suite: str = "bookworm") -> Path:
 
 def _record(suite: str, path: Path) -> None:
     scenario = attrs.evolve(SCENARIO, suite=suite)
+    print("recording the vmcore of a panic: some 60 s", file=sys.stderr, flush=True)
     path.touch()
     os.truncate(path, scenario.memory_bytes)
     with tempfile.TemporaryDirectory(prefix="kdumpd-recording-") as folder:

@@ -1,22 +1,18 @@
 """A guest kernel's debug symbols: vmlinux out of Debian's own package, and the test modules beside it."""
 
 import os
-import subprocess
+import shutil
 from pathlib import Path
 
-from . import cache
-from .command import run
+from . import cache, debian
+from .command import step
 from .image import image
 from .modules import modules
 
 
 def symbols(suite: str) -> Path:
-    """A folder with a suite's vmlinux, 590 MB, and the crashing modules, all with debug symbols.
-
-    The package is of this machine's own suite, and 283 MB to download on first use.
-    """
-    release = image(suite).release
-    path = cache.entry(f"symbols-{release}", lambda folder: _fetch(release, folder))
+    """A folder with a suite's vmlinux and the crashing modules, all with debug symbols."""
+    path = kernel_symbols(suite)
     for module in modules(suite).glob("*.ko"):
         # another test may look at the folder meanwhile
         link = path / f"{module.name}.{os.getpid()}"
@@ -25,11 +21,22 @@ def symbols(suite: str) -> Path:
     return path
 
 
-def _fetch(release: str, folder: Path) -> None:
+def kernel_symbols(suite: str) -> Path:
+    """A folder with a suite's vmlinux, 590 MB, from a package of 283 MB that is downloaded on first use."""
+    release = image(suite).release
+    return cache.entry(f"symbols-{release}", lambda folder: _fetch(suite, release, folder))
+
+
+def known(suite: str) -> bool:
+    """Whether a suite's symbols have been downloaded."""
+    return (cache.home() / f"symbols-{image(suite).release}").exists()
+
+
+def _fetch(suite: str, release: str, folder: Path) -> None:
     package = f"linux-image-{release}-dbg"
-    subprocess.run(["apt-get", "--quiet", "download", package], cwd=folder, check=True, capture_output=True)
-    (file,) = folder.glob("*.deb")
+    file = debian.download("the kernel's debug symbols", suite, package, folder / "apt")
     member = f"./usr/lib/debug/boot/vmlinux-{release}"
     script = 'dpkg-deb --fsys-tarfile "$1" | tar --extract --directory "$2" --strip-components 5 "$3"'
-    run("bash", "-o", "pipefail", "-c", script, "bash", str(file), str(folder), member)
-    file.unlink()
+    unpack = ["bash", "-o", "pipefail", "-c", script, "bash", str(file), str(folder), member]
+    step("the kernel's debug symbols, unpacked", *unpack)
+    shutil.rmtree(folder / "apt")

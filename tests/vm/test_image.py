@@ -1,7 +1,6 @@
 """What EVE would run: kdumpd out of its image, started by runc as etc/linuxkit/build.yml says."""
 
 import json
-import os
 import re
 import shutil
 import stat
@@ -10,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.terminal import at_terminal
 
 from .app import REPOSITORY, app
 from .bundle import image_settings
@@ -38,6 +38,8 @@ SAMPLER = """
 ) &
 """
 LEAST_AVAILABLE_KB = 15 << 10
+# What asks, with nobody there to answer, waits for ever.
+BUILD_S = 480
 MOST_BYTES = 25 * MIB
 COLLECTED = "kdumpd: kernel panic, kdump collected: /persist/kcrashes/kdump-"
 
@@ -194,14 +196,14 @@ def test_two_builds_of_the_same_have_the_same_contents(tmp_path: Path) -> None:
 
 
 def build_anew(cache: Path) -> Path:
-    """Build the image with nothing of an earlier build, in a cache of its own; returns its disk."""
-    environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
-    command = [str(REPOSITORY / "scripts/image"), "--fresh"]
+    """Build the image with nothing of an earlier build, at a terminal; returns its disk."""
+    command: list[str | Path] = [REPOSITORY / "scripts/image", "--fresh"]
     try:
-        told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
+        done = at_terminal(command, limit_s=BUILD_S, XDG_CACHE_HOME=str(cache))
     finally:
         shutil.rmtree(cache / "kdumpd/buildah", ignore_errors=True)
-    return Path(next(line.split()[0] for line in told.splitlines() if ".squashfs" in line))
+    assert done.returncode == 0, done.stdout
+    return Path(next(line.split()[0] for line in done.stdout.splitlines() if ".squashfs" in line))
 
 
 def materials(disk: Path) -> bytes:

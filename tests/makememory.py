@@ -17,10 +17,14 @@ IMAGE = 0xFFFFFFFF81000000
 
 
 class Tables:
-    """Page tables that a test fills; each new table takes the next frame from ``first`` on."""
+    """Page tables that a test fills; each new table takes the next frame from ``first`` on.
 
-    def __init__(self, *, levels: int, first: int = 1000) -> None:
+    With an `encryption_mask` every entry has its bit set, as AMD's SME sets it.
+    """
+
+    def __init__(self, *, levels: int, first: int = 1000, encryption_mask: int = 0) -> None:
         self.levels = levels
+        self.encryption_mask = encryption_mask
         self.top = first
         self.pages: dict[int, list[int]] = {first: [0] * 512}
 
@@ -32,9 +36,9 @@ class Tables:
             if not self.pages[table][index]:
                 below = max(self.pages) + 1
                 self.pages[below] = [0] * 512
-                self.pages[table][index] = below << 12 | PRESENT | 0x66
-            table = (self.pages[table][index] & (1 << 52) - 1) >> 12
-        bits = PRESENT | NO_EXECUTE | (LARGE if large > 1 else 0)
+                self.pages[table][index] = below << 12 | PRESENT | 0x66 | self.encryption_mask
+            table = (self.pages[table][index] & ((1 << 52) - 1) & ~self.encryption_mask) >> 12
+        bits = PRESENT | NO_EXECUTE | self.encryption_mask | (LARGE if large > 1 else 0)
         self.pages[table][address >> 12 + 9 * (large - 1) & 511] = frame << 12 | bits
 
     def memory(self) -> dict[int, bytes]:

@@ -32,8 +32,8 @@ ELSEWHERE = {
     "run/state": "run/test_supervisor.py",
     # The lines of the same logs.
     "dmesg/lines": "dmesg/test_panic.py",
-    # Programs that fail are tried in whole runs.
-    "dump/tools": "run/test_supervisor_failures.py",
+    # The end of a long log, tried with the programs that write it.
+    "dump/logtail": "dump/test_tools.py",
     # A mount table that really changes; with a fake one it would prove nothing.
     "host/mountevents": "system/test_mount_watch.py",
     # Nurseries that outlive a cancel: tried at every checkpoint of a run.

@@ -74,7 +74,31 @@ def test_list_is_a_table_newest_first(kdumpd: Command, folder: Path) -> None:
 
 def test_list_of_nothing_says_so(kdumpd: Command, tmp_path: Path) -> None:
     assert kdumpd("list", tmp_path) == f"no crash in {tmp_path}\n"
-    assert kdumpd.json("list", tmp_path) == {"crashes": []}
+    assert kdumpd.json("list", tmp_path) == {"crashes": [], "left_over": []}
+
+
+HALF = ".kdumpd-kdump-20261123T014039Z.dump.tmp"
+
+
+@pytest.mark.parametrize("half", [HALF, HALF.replace(".tmp", ".1234.tmp")])
+def test_what_an_interrupted_run_left_is_listed_and_pruned(kdumpd: Command, folder: Path, half: str) -> None:
+    (folder / half).write_bytes(bytes(3 << 20))
+    (folder / "link.tmp").symlink_to("/etc/passwd")
+    (folder / ".kdumpd-link.tmp").symlink_to("/etc/passwd")
+    assert kdumpd("list", folder).splitlines()[4:] == [f"left over of an interrupted run: {half}, 3.0 MiB"]
+    (left,) = kdumpd.json("list", folder)["left_over"]
+    assert left == {"path": str(folder / half), "size_bytes": 3 << 20}
+    assert kdumpd("prune", folder, "--dry-run") == f"would remove {folder / half}\n"
+    assert kdumpd("prune", folder) == f"removed {folder / half}\n"
+    assert kdumpd.json("list", folder)["left_over"] == []
+    assert kdumpd("prune", folder) == f"nothing to remove in {folder}\n"
+
+
+def test_left_over_files_alone_are_listed_too(kdumpd: Command, tmp_path: Path) -> None:
+    (tmp_path / HALF).touch()
+    assert kdumpd("list", tmp_path) == (
+        f"no crash in {tmp_path}\nleft over of an interrupted run: {HALF}, 0 B\n"
+    )
 
 
 def test_list_as_json(kdumpd: Command, folder: Path) -> None:

@@ -70,6 +70,12 @@ def test_a_record_whose_dump_and_log_went_at_different_times_goes_with_the_last(
     assert dump not in expired([dump, record], dumps=1, logs=1)
 
 
+def test_of_records_that_stand_alone_the_newest_stay() -> None:
+    alone = [crash(hour)[2] for hour in range(8)]
+    assert expired([*alone, *crash(9)], dumps=3, logs=5) == alone[:3]
+    assert expired([*alone, *crash(8)], dumps=0, logs=0) == [*crash(8), *alone]
+
+
 @given(st.lists(st.one_of(st.text(), st.sampled_from([name for hour in range(8) for name in crash(hour)]))))
 def test_only_artefacts_go_and_never_more_than_needed(names: list[str]) -> None:
     names = list(dict.fromkeys(names))

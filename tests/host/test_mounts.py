@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kdumpd.errors import FormatError, StorageError
 from kdumpd.host.mountevents import watch_mounts
-from kdumpd.host.mounts import Mount, find_mount, parse_mountinfo, read_mounts
+from kdumpd.host.mounts import Mount, MountTableError, find_mount, parse_mountinfo, read_mounts
 
 ROOT = b"47 46 254:0 / / rw,relatime - ext4 /dev/vda rw,discard\n"
 
@@ -152,6 +152,13 @@ def test_empty_table() -> None:
 def test_anything_else_is_refused(data: bytes, says: str) -> None:
     with pytest.raises(FormatError, match=says):
         parse_mountinfo(data)
+
+
+def test_the_lines_that_can_be_read_come_with_the_refusal() -> None:
+    persist = b"36 47 253:1 / /persist rw - ext4 /dev/vdb1 rw\n"
+    with pytest.raises(MountTableError, match="line 2 is not a mount") as refused:
+        parse_mountinfo(ROOT + b"of a kernel to come\n" + persist + b"36 47 253:1 / /cut")
+    assert refused.value.others == parse_mountinfo(ROOT + persist)
 
 
 # Whole random bytes hardly ever get past the first field; these are lines with some fields put wrong.

@@ -124,7 +124,7 @@ async def test_a_child_that_cannot_be_killed_is_left_behind(
     assert reason(machine) == f"{COMPLETE} (incomplete: no progress for 60 s)\n"
     assert machine.journal[-1] == "restart by sysrq"
     assert [process.argv for process in machine.processes if process.running] == [
-        argv for argv in machine.makedumpfile.runs if "-F" in argv and "--dry-run" not in argv
+        argv for argv in machine.makedumpfile.runs if "-d" in argv and "--dry-run" not in argv
     ]
 
 

@@ -12,7 +12,7 @@ from tests.simulated import open_descriptors
 from trio.testing import MockClock
 
 from kdumpd.config import StorageSettings as Settings
-from kdumpd.host.mounts import Mount, parse_mountinfo
+from kdumpd.host.mounts import Mount, MountTableError, parse_mountinfo
 from kdumpd.host.uevents import Partition
 from kdumpd.storage.gate import NotReady, judge, wait_for_storage
 from kdumpd.testing import SimulatedMachine
@@ -171,6 +171,31 @@ async def test_a_mount_that_changes_under_the_probe_is_looked_at_again(
     with closing(await wait_for_storage(machine=machine, tell=said.append)) as storage:
         assert storage.mount.source == "/dev/vdc1"
     assert "/persist changed while it was opened" in said
+
+
+async def test_a_line_of_the_mount_table_that_cannot_be_read_is_passed_over_and_said_once(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    class Odd(SimulatedMachine):
+        """Where a kernel to come has a line that nobody knows."""
+
+        def mounts(self) -> tuple[Mount, ...]:
+            raise MountTableError("mount table: line 2 is not a mount", super().mounts())
+
+    machine = Odd(tmp_path / "disk")
+    said: list[str] = []
+
+    async def boot() -> None:
+        await trio.sleep(20)
+        machine.mount()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(boot)
+        (await wait_for_storage(machine=machine, tell=said.append)).close()
+    assert said[1:] == [
+        "mount table: line 2 is not a mount: it is passed over",
+        "no device labelled P3 yet, /persist is not mounted",
+    ]
 
 
 async def test_settings_are_honoured(simulated_machine: SimulatedMachine, autojump_clock: MockClock) -> None:

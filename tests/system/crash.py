@@ -146,6 +146,8 @@ class FaultRun:
         self.log = recorded.log
         self.crash_time_s = recorded.crash_time_s
         self.environment = {"PYTHONPATH": str(Path(kdumpd.__file__).parents[1])}
+        self.program = ["kdumpd", "run", "--no-reboot", "--config"]
+        self.arguments: list[str] = []
         self.wrapper: list[str] = []
         self._older: dict[str, str] = {}
         self._running: list[Running] = []
@@ -205,7 +207,7 @@ class FaultRun:
                 for section, values in self.settings.items()
             )
         )
-        command = [sys.executable, "-m", "kdumpd", "run", "--no-reboot", "--config", str(config)]
+        command = [sys.executable, "-m", *self.program, str(config), *self.arguments]
         running = Running([*self.wrapper, *command], self.console, self.folder / "stderr", self.environment)
         self._running.append(running)
         return running

@@ -42,6 +42,7 @@ class FaultyFile:
         read_only: every write gives EIO.
         lose_write_bytes: the next write of at least so many bytes gives EIO, and no other one; 0 is none.
         asked: where reads began, of which nothing is in the page cache.
+        speaking: while it is not set nothing is answered, and after that all of it.
     """
 
     def __init__(self, source: Path, path: Path, *, writable: bool = False) -> None:
@@ -53,6 +54,8 @@ class FaultyFile:
         self.read_only = False
         self.lose_write_bytes = 0
         self.asked: list[int] = []
+        self.speaking = threading.Event()
+        self.speaking.set()
         self._source = os.open(source, os.O_RDWR if writable else os.O_RDONLY)
         self.size_bytes = os.fstat(self._source).st_size
         self._answers: dict[int, Callable[[bytes], bytes]] = {
@@ -79,6 +82,7 @@ class FaultyFile:
 
     def remove(self) -> None:
         """Take it away; whoever hangs on it gets an error."""
+        self.speaking.set()
         if self._thread.is_alive():
             subprocess.run(["umount", "--lazy", "--force", str(self.path)], check=True)
             self._thread.join(5)
@@ -93,6 +97,7 @@ class FaultyFile:
                 if error.errno in (errno.ENODEV, errno.ECONNABORTED, errno.EBADF):
                     return
                 continue
+            self.speaking.wait()
             self._answer(request)
 
     def _answer(self, request: bytes) -> None:

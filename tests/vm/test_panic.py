@@ -1,5 +1,6 @@
 """From a real panic to the reboot, whichever way the kernel died, with kdumpd as it is installed."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import attrs
 import pytest
 
 from .evidence import BEGIN, END, Evidence
-from .scenario import GIB, Scenario
+from .scenario import GIB, MIB, Scenario
 
 pytestmark = pytest.mark.vm
 
@@ -36,6 +37,15 @@ LATE = attrs.evolve(
     config=f'{QUICK}targets = ["/dev/console", "{SHOWN}"]\n',
     hooks={"collect": f": > {SHOWN}\n", "before-storage": WHEN_SHOWN},
 )
+# EVE's log buffer, full: 2 MiB of text and more, since each line has its time when it is read
+FULL_LOG = attrs.evolve(
+    SOON,
+    suite="trixie",
+    command_line="log_buf_len=2M printk.devkmsg=on",
+    hooks={"before-crash": "perl /scenario/talk\n", "collect": "perl /scenario/peaks &\n"},
+)
+# what kdumpd and its tools may take of the 80 MiB that a capture kernel has, each at its peak
+MOST_KIB = {"kdumpd": 50 << 10, "log": 16 << 10, "dump": 8 << 10}
 Collect = Callable[[Scenario], Evidence]
 
 
@@ -82,7 +92,8 @@ def test_sysrq_leaves_a_dump_that_others_read(collected: Collect, tmp_path: Path
 @pytest.mark.parametrize("suite", SUITES)
 @pytest.mark.parametrize("trigger", TRIGGERS)
 def test_trigger(collected: Collect, trigger: str, suite: str) -> None:
-    evidence = collected(attrs.evolve(SOON, suite=suite, trigger=trigger))
+    full = (suite, trigger) == (FULL_LOG.suite, FULL_LOG.trigger)
+    evidence = collected(FULL_LOG if full else attrs.evolve(SOON, suite=suite, trigger=trigger))
     cause, headline, blamed = TRIGGERS[trigger]
     assert evidence.run.ending == "guest-reset", evidence.run.text
     assert not evidence.run.persist.fault()
@@ -93,3 +104,19 @@ def test_trigger(collected: Collect, trigger: str, suite: str) -> None:
     assert headline in (evidence.root / "reboot-stack").read_text()
     assert evidence.record["cause"] == cause
     assert evidence.record["dump"]["state"] == "complete"
+
+
+def test_a_full_log_of_two_mib(collected: Collect, tmp_path: Path) -> None:
+    evidence = collected(FULL_LOG)
+    log = (evidence.root / f"kcrashes/dmesg-{evidence.stamp}.log").read_bytes()
+    assert len(log) > 2 * MIB
+    assert evidence.log(tmp_path) == log
+    assert b"sysrq triggered crash" in log
+    assert evidence.record["log"]["size_bytes"] == len(log)
+    stack = (evidence.root / "reboot-stack").read_bytes()
+    assert log.endswith(stack)
+    assert len(stack) > MIB // 4
+    peaks = {name: int(kib) for name, kib in re.findall(r"vm: peak of (\w+): (\d+) KiB", evidence.run.text)}
+    assert peaks.keys() >= MOST_KIB.keys(), evidence.run.text
+    for name, most_kib in MOST_KIB.items():
+        assert peaks[name] < most_kib, evidence.run.text

@@ -41,8 +41,8 @@ def vmcoreinfo(**more: str) -> bytes:
     return "".join(f"{key}={value}\n" for key, value in named.items()).encode()
 
 
-def tables() -> Tables:
-    made = Tables(levels=4, first=TOP)
+def tables(*, encryption_mask: int = 0) -> Tables:
+    made = Tables(levels=4, first=TOP, encryption_mask=encryption_mask)
     made.map(ENTRY, 2)
     for number, frame in enumerate((3, 5, 4, 6)):
         made.map(STACK + number * PAGE, frame)
@@ -96,6 +96,20 @@ def test_addresses_lead_to_frames(tmp_path: Path) -> None:
         assert memory.find(IMAGE) == 8
         assert memory.find(STACK + PAGE) == 5
         assert memory.find(STACK + 4 * PAGE) is None
+
+
+def test_addresses_lead_to_frames_where_memory_is_encrypted(tmp_path: Path) -> None:
+    pages = PAGES | tables(encryption_mask=1 << 47).memory()
+    note = vmcoreinfo(**{"NUMBER(sme_mask)": f"{1 << 47}"})
+    with opened(tmp_path, core(pages, image=IMAGE_FRAMES, vmcoreinfo=note)) as memory:
+        assert memory.find(STACK + PAGE) == 5
+        assert memory.find(ENTRY) == 2
+
+
+@pytest.mark.parametrize("mask", ["0", "", "-1", "0x8000", "9" * 500])
+def test_a_mask_that_cannot_be_one_is_none(tmp_path: Path, mask: str) -> None:
+    with opened(tmp_path, sample(**{"NUMBER(sme_mask)": mask})) as memory:
+        assert memory.find(STACK + PAGE) == 5
 
 
 def test_the_image_is_where_its_text_is(tmp_path: Path) -> None:

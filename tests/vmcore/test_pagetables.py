@@ -55,6 +55,20 @@ def test_small_pages_are_those_of_one_slot(levels: int) -> None:
     assert list(read_by(tables).small_pages(0xFFFFF00000000000)) == []
 
 
+@LEVELS
+@pytest.mark.parametrize("bit", [43, 47, 51])
+def test_the_bit_that_says_encrypted_is_no_part_of_an_address(levels: int, bit: int) -> None:
+    tables = Tables(levels=levels, encryption_mask=1 << bit)
+    tables.map(0xFFFFC90000004000, 77)
+    tables.map(0xFFFF888040000000, 512 * 9, large=2)
+    memory = tables.memory().get
+    found = PageTables(memory, top=tables.top, levels=levels, encryption_mask=1 << bit)
+    assert found.find(0xFFFFC90000004000) == 77
+    assert found.find(0xFFFF888040003000) == 512 * 9 + 3
+    assert sorted(found.frames()) == list(tables.pages)
+    assert PageTables(memory, top=tables.top, levels=levels).find(0xFFFFC90000004000) is None
+
+
 def test_a_table_that_cannot_be_read_leads_nowhere() -> None:
     tables = PageTables(lambda _: None, top=3, levels=4)
     assert tables.find(KERNEL) is None

@@ -9,19 +9,20 @@ from kdumpd.cli import listing
 from kdumpd.config import load_config
 from kdumpd.crashes import archive, bundle
 from kdumpd.crashes.artefacts import expired
-from kdumpd.crashes.inventory import Crash, find_crash, read_folder
+from kdumpd.crashes.inventory import Crash, find_crash, left_over, read_folder
 from kdumpd.errors import ConfigError, StorageError, trouble
-from kdumpd.host.folder import Folder
+from kdumpd.host.folder import Folder, is_temporary
 from kdumpd.text import json_text, size
 
 
 def list_crashes(location: Path | None, *, as_json: bool) -> str:
     """The crashes in a folder or bundle."""
     with _folder(location) as folder:
-        crashes = read_folder(folder)
+        crashes, halves = read_folder(folder), left_over(folder)
     if as_json:
-        return json_text({"crashes": listing.overview(crashes)})
-    return listing.table(crashes) if crashes else f"no crash in {location or folder}"
+        return json_text({"crashes": listing.overview(crashes), "left_over": listing.files(halves)})
+    table = listing.table(crashes) if crashes else f"no crash in {location or folder}"
+    return "\n".join([table, *listing.of_interrupted_runs(halves)])
 
 
 def show(name: str, folder: Path | None, *, as_json: bool) -> str:
@@ -32,7 +33,7 @@ def show(name: str, folder: Path | None, *, as_json: bool) -> str:
 
 
 def prune(location: Path | None, *, dumps: int | None, logs: int | None, dry_run: bool, as_json: bool) -> str:
-    """Remove the oldest artefacts, as the daemon does after a run."""
+    """Remove the oldest artefacts, as the daemon does after a run, and what interrupted runs left."""
     retention = load_config().retention
     path = location or default_folder()
     folder = Folder.open(str(path))
@@ -43,6 +44,7 @@ def prune(location: Path | None, *, dumps: int | None, logs: int | None, dry_run
             dumps=retention.dumps if dumps is None else dumps,
             logs=retention.logs if logs is None else logs,
         )
+        gone += [name for name in names if is_temporary(name)]
         for name in () if dry_run else gone:
             folder.remove(name)
         folder.sync()

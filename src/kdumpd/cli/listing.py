@@ -6,7 +6,7 @@ from typing import Any
 import attrs
 
 from kdumpd.crashes.describe import describe_dump, headline, taints
-from kdumpd.crashes.inventory import Crash, times_seen
+from kdumpd.crashes.inventory import Crash, File, times_seen
 from kdumpd.crashes.record import CrashRecord
 from kdumpd.text import in_columns, moment, printable, size
 
@@ -118,6 +118,19 @@ def overview(crashes: Sequence[Crash]) -> list[dict[str, Any]]:
             "problems": list(crash.problems),
         }
         for crash in crashes
+    ]
+
+
+def files(found: Iterable[File]) -> list[dict[str, Any]]:
+    """Files and their sizes, for JSON."""
+    return [{"path": str(file.path), "size_bytes": file.size_bytes} for file in found]
+
+
+def of_interrupted_runs(found: Iterable[File]) -> list[str]:
+    """A line for each file that an interrupted run left half-written, for under the table."""
+    return [
+        f"left over of an interrupted run: {printable(file.path.name)}, {size(file.size_bytes)}"
+        for file in found
     ]
 
 

@@ -88,13 +88,16 @@ def expired(
 ) -> list[str]:
     """The names to remove, so that only the newest dumps and logs stay, at most so many of each.
 
-    A record expires when nothing that it describes is left.
+    A record goes when what it describes does; of those that stand alone, of a crash of which nothing could be
+    collected, as many stay as crashes may.
     """
     artefacts = find_artefacts(names, sequences=sequences)
     gone = dict.fromkeys([*_oldest(artefacts, "dump", dumps), *_oldest(artefacts, "log", logs)])
     left = {a.stamp for a in artefacts if a.kind != "record" and a not in gone}
     lost = {a.stamp for a in gone} - left
     records = [a for a in artefacts if a.kind == "record" and a.stamp in lost]
+    alone = [a for a in artefacts if a.kind == "record" and a.stamp not in left | lost]
+    records += _oldest(alone, "record", max(dumps, logs))
     return [artefact.name for artefact in (*gone, *records)]
 
 

@@ -21,6 +21,7 @@ from kdumpd.dmesg.panic import Panic, find_panic
 from kdumpd.dump import kdumpfile
 from kdumpd.dump.verdict import NO_DUMP, Verdict
 from kdumpd.errors import FormatError, KdumpError, StorageError, trouble
+from kdumpd.host.folder import is_temporary
 from kdumpd.vmcore.headers import parse_vmcoreinfo
 
 DumpState = Literal["complete", "incomplete", "none", "missing", "damaged"]
@@ -76,6 +77,16 @@ def read_folder(folder: Path) -> tuple[Crash, ...]:
         by_stamp.setdefault(artefact.stamp, []).append(artefact)
     found = (_read_crash(stamp, _files(folder, artefacts)) for stamp, artefacts in by_stamp.items())
     return tuple(crash for crash in found if crash.files)
+
+
+def left_over(folder: Path) -> tuple[File, ...]:
+    """Find what runs that were interrupted left half-written, by name.
+
+    Raises:
+        StorageError: the folder cannot be listed.
+    """
+    paths = [folder / name for name in sorted(_names(folder)) if is_temporary(name)]
+    return tuple(file for path in paths if (file := _regular(path)))
 
 
 def find_crash(name: str, folder: Path) -> Crash:
@@ -141,15 +152,18 @@ def _names(folder: Path) -> list[str]:
 
 
 def _files(folder: Path, artefacts: Iterable[Artefact]) -> dict[str, File]:
-    """The regular files among these. A link could lead anywhere, and an export would follow it."""
-    found = {}
-    for artefact in artefacts:
-        path = folder / artefact.name
-        with suppress(OSError):
-            status = path.lstat()
-            if stat.S_ISREG(status.st_mode):
-                found[artefact.kind] = File(path=path, size_bytes=status.st_size)
-    return found
+    """Find the regular files among these."""
+    found = {artefact.kind: _regular(folder / artefact.name) for artefact in artefacts}
+    return {kind: file for kind, file in found.items() if file}
+
+
+def _regular(path: Path) -> File | None:
+    """A regular file that is there; a link could lead anywhere, and an export would follow it."""
+    with suppress(OSError):
+        status = path.lstat()
+        if stat.S_ISREG(status.st_mode):
+            return File(path=path, size_bytes=status.st_size)
+    return None
 
 
 def _read(path: Path, limit: int, *, from_end: bool = True) -> bytes:

@@ -79,9 +79,13 @@ def version_argv(program: str) -> list[str]:
     return [program, "-v"]
 
 
-def log_argv(program: str, vmcore: str, target: str) -> list[str]:
-    """The command that writes the crashed kernel's log; ``-f`` as the target, a memory file, exists."""
-    return [program, "--dump-dmesg", "-f", "--message-level", _ERRORS_ONLY, vmcore, target]
+def log_argv(program: str, vmcore: str) -> list[str]:
+    """The command that writes the crashed kernel's log to its standard output, which may be a pipe.
+
+    With ``-F`` it does so, as plain text, and all else goes to standard error (1.7.2 and 1.7.8). In a file
+    that it opens by name it seeks, which a pipe refuses.
+    """
+    return [program, "--dump-dmesg", "-F", "--message-level", _ERRORS_ONLY, vmcore]
 
 
 def dump_argv(program: str, vmcore: str, *, level: int, compression: str) -> list[str]:

@@ -1,8 +1,7 @@
 """What the programs that read the vmcore tell without storage: abilities, the log, pages by class."""
 
 import contextlib
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import trio
@@ -10,10 +9,12 @@ from attrs import frozen
 
 from kdumpd import config
 from kdumpd.dump import makedumpfile
+from kdumpd.dump.logtail import LOG_BYTES, LogTail
 from kdumpd.dump.makedumpfile import PageReport
 from kdumpd.errors import DumpError
 from kdumpd.host.machine import Machine
-from kdumpd.host.process import OUTPUT_BYTES, run
+from kdumpd.host.process import CHUNK_BYTES, Finished, Tail, program_with_pipe, run
+from kdumpd.text import size
 
 # What a program that reads the vmcore may take, where the caller does not say: a well-meant stall.
 _READ_S: Final = 60.0
@@ -24,9 +25,9 @@ class CrashLog:
     """The log, and what went wrong on the way.
 
     Attributes:
-        data: the whole log; empty when there is none.
+        data: the log, of a longer one its last 16 MiB; empty when there is none.
         tool: the program that gave it; None when there is none.
-        warnings: why a tool before it did not.
+        warnings: why a tool before it did not, and that something is missing.
     """
 
     data: bytes
@@ -37,42 +38,45 @@ class CrashLog:
 async def read_log(machine: Machine, *, program: str, vmcore: str, within_s: float = _READ_S) -> CrashLog:
     """Take the log with makedumpfile, else with vmcore-dmesg, in ``within_s`` each; failures are warnings."""
     warnings: list[str] = []
-    for extract in (_with_makedumpfile, _with_vmcore_dmesg):
-        memory = os.memfd_create("log", os.MFD_CLOEXEC)
+    ways = {
+        f"{program} --dump-dmesg": makedumpfile.log_argv(program, vmcore),
+        "vmcore-dmesg": ["vmcore-dmesg", vmcore],
+    }
+    for way, argv in ways.items():
         try:
             with trio.fail_after(within_s):
-                tool = await extract(machine, program, vmcore, memory)
-            return CrashLog(data=_read_memory(memory, tool), tool=tool, warnings=tuple(warnings))
+                log = await _extract(machine, way, argv)
+            data = _usable(log.take(), argv[0])
+            if log.size_bytes > LOG_BYTES:
+                warnings.append(f"the log has {size(log.size_bytes)}; its last {size(LOG_BYTES)} are kept")
+            return CrashLog(data=data, tool=argv[0], warnings=tuple(warnings))
         except DumpError as error:
             warnings.append(str(error))
         except trio.TooSlowError:
             warnings.append(f"reading the log hung for {within_s:g} s")
-        finally:
-            os.close(memory)
     return CrashLog(data=b"", tool=None, warnings=tuple(warnings))
 
 
-async def _with_makedumpfile(machine: Machine, program: str, vmcore: str, memory: int) -> str:
-    # It writes to a file that it opens by name, and its messages to standard output. Its own number and ours
-    # may be others in /proc, where that shows another pid namespace; "self" is right everywhere.
-    argv = makedumpfile.log_argv(program, vmcore, f"/proc/self/fd/{memory}")
-    finished = await run(machine.spawn, argv, pass_fds=[memory])
-    if finished.code != 0:
-        raise DumpError(f"{program} --dump-dmesg {finished.why()}")
-    return program
+async def _extract(machine: Machine, way: str, argv: Sequence[str]) -> LogTail:
+    """Run a program that writes the log to its standard output."""
+    log, messages = LogTail(), Tail()
+    async with (
+        program_with_pipe(machine.spawn, argv) as (child, source),
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(log.read, source)
+        assert child.stderr is not None
+        while chunk := await child.stderr.receive_some(CHUNK_BYTES):
+            messages.add(chunk)
+        code = await child.wait()
+    if code != 0:
+        raise DumpError(f"{way} {Finished(code=code, messages=messages.data).why()}")
+    return log
 
 
-async def _with_vmcore_dmesg(machine: Machine, _program: str, vmcore: str, memory: int) -> str:
-    finished = await run(machine.spawn, ["vmcore-dmesg", vmcore], stdout=memory)
-    if finished.code != 0:
-        raise DumpError(f"vmcore-dmesg {finished.why()}")
-    return "vmcore-dmesg"
-
-
-def _read_memory(memory: int, tool: str) -> bytes:
-    data = os.pread(memory, OUTPUT_BYTES, 0)
+def _usable(data: bytes, program: str) -> bytes:
     if not data.strip(b"\0\r\n "):
-        raise DumpError(f"{tool} found an empty log")
+        raise DumpError(f"{program} found an empty log")
     return data
 
 

@@ -50,22 +50,38 @@ class Mount:
         return "ro" in self.options or "ro" in self.super_options
 
 
+class MountTableError(FormatError):
+    """A line of a mount table cannot be read; the text is of the first one.
+
+    Attributes:
+        others: the mounts of all other lines.
+    """
+
+    def __init__(self, text: str, others: tuple[Mount, ...]) -> None:
+        super().__init__(text)
+        self.others = others
+
+
 def parse_mountinfo(data: bytes) -> tuple[Mount, ...]:
     """Read a whole mount table, in its order.
 
     Raises:
-        FormatError: a line is not as in proc(5), or the last one is cut short.
+        MountTableError: a line is not as proc(5) says, or the last one is cut short.
     """
     *lines, rest = data.split(b"\n")
+    parsed = [_parse_line(line) for line in lines]
+    mounts = tuple(mount for mount in parsed if mount)
+    if None in parsed:
+        raise MountTableError(f"mount table: line {parsed.index(None) + 1} is not a mount", mounts)
     if rest:
-        raise FormatError(f"mount table: line {len(lines) + 1} is cut short")
-    return tuple(_parse_line(number, line) for number, line in enumerate(lines, start=1))
+        raise MountTableError(f"mount table: line {len(lines) + 1} is cut short", mounts)
+    return mounts
 
 
-def _parse_line(number: int, line: bytes) -> Mount:
+def _parse_line(line: bytes) -> Mount | None:
     match = _LINE.fullmatch(line)
     if match is None:
-        raise FormatError(f"mount table: line {number} is not a mount")
+        return None
     return Mount(
         mount_id=int(match["mount_id"]),
         parent_id=int(match["parent_id"]),
@@ -144,7 +160,7 @@ def read_mounts(path: str = MOUNTINFO) -> tuple[Mount, ...]:
 
     Raises:
         StorageError: the file cannot be read.
-        FormatError: it is not a mount table.
+        MountTableError: a line of it cannot be read.
     """
     try:
         data = Path(path).read_bytes()

@@ -27,7 +27,7 @@ CHUNK_BYTES: Final = 16 << 10
 # What is kept of a child's messages; a page report and the error before it are far smaller.
 TAIL_BYTES: Final = 64 << 10
 
-# The most that a program may write into a memory file: the largest log buffer, 2 MiB on EVE, with room.
+# The most that a program may write into a memory file, which has what it says.
 OUTPUT_BYTES: Final = 16 << 20
 
 _PIPE_BYTES: Final = 1 << 20

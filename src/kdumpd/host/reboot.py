@@ -36,10 +36,12 @@ def sync_file_systems() -> None:
 def make_clean(mountpoint: str) -> str | None:
     """Leave a file system clean: read-only first, which also works through a bind mount, then unmounted.
 
-    EVE's next boot formats persist when its check says anything but "clean".
+    EVE's next boot formats persist when its check says anything but "clean". Where somebody in another mount
+    namespace writes to it, as the host of a container may, a bind mount can be unmounted and nothing is won:
+    the file system stays as writable as it was.
 
     Returns:
-        What the kernel said when it could not be made read-only, or None.
+        Why it could not be made read-only and where it stays, or None: it is clean.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     target = os.fsencode(mountpoint)
@@ -47,7 +49,9 @@ def make_clean(mountpoint: str) -> str | None:
     failed = libc.mount(None, target, None, flags, None)
     trouble = refusal(ctypes.get_errno(), "CAP_SYS_ADMIN") if failed else None
     unmounted = libc.umount2(target, 0) == 0
-    return None if unmounted else trouble
+    if trouble and unmounted:
+        return f"{trouble}; it is unmounted here and stays writable elsewhere"
+    return trouble
 
 
 def refusal(code: int, capability: str) -> str:

@@ -108,7 +108,8 @@ async def _leave_clean(context: FinishContext) -> None:
     with trio.move_on_after(within_s, shield=True) as bound:
         trouble = await context.machine.on_disk(context.machine.make_clean, mountpoint)
         if trouble:
-            context.say(f"{mountpoint} stays mounted: {trouble}")
+            context.say(f"{mountpoint} cannot be made read-only: {trouble}")
+            context.say("the next boot will find it as after a power cut: what was collected is there")
         await context.machine.on_disk(context.machine.sync)
     if bound.cancelled_caught:
         context.say(f"sync hangs: going on without it after {within_s:.0f} s")

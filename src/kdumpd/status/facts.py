@@ -12,7 +12,7 @@ from kdumpd.config import Config
 from kdumpd.dump.makedumpfile import Capabilities, parse_version, version_argv
 from kdumpd.errors import KdumpError
 from kdumpd.host.folder import Space
-from kdumpd.host.mounts import MOUNTINFO, Mount, find_mount, read_mounts
+from kdumpd.host.mounts import MOUNTINFO, Mount, MountTableError, find_mount, read_mounts
 from kdumpd.status.files import MachineFiles, Unknown, unknown
 from kdumpd.status.lastcrash import LastCrash, find_last_crash
 
@@ -153,6 +153,8 @@ def _load_result(machine: MachineFiles) -> LoadResult | None:
 def _mount(machine: MachineFiles, mountpoint: str) -> Mount | Unknown | None:
     try:
         return find_mount(read_mounts(str(machine.path(MOUNTINFO))), mountpoint)
+    except MountTableError as error:
+        return find_mount(error.others, mountpoint) or Unknown(source=MOUNTINFO, why=str(error))
     except KdumpError as error:
         return Unknown(source=MOUNTINFO, why=str(error))
 

@@ -16,7 +16,7 @@ from kdumpd.errors import KdumpError, StorageError, innermost, trouble
 from kdumpd.host.folder import Folder, Space
 from kdumpd.host.linux import LinuxMachine
 from kdumpd.host.machine import Machine
-from kdumpd.host.mounts import Mount, find_mount
+from kdumpd.host.mounts import Mount, MountTableError, find_mount
 from kdumpd.host.threads import Worker
 from kdumpd.host.uevents import Partition
 from kdumpd.storage.changes import Ticks
@@ -98,6 +98,7 @@ class Gate:
         self.storage: Storage | None = None
         self._told: str | None = None
         self._probing: Mount | None = None
+        self._unread_told = False
         self._settings = settings
         self._machine = machine
         self._worker = Worker(machine.on_disk)
@@ -146,7 +147,7 @@ class Gate:
 
     def _look(self) -> Mount | NotReady:
         partition = self._machine.partition(self._settings.partlabel) if self._settings.partlabel else None
-        return judge(self._machine.mounts(), partition, self._settings)
+        return judge(self._mounts(), partition, self._settings)
 
     async def _probe_in_thread(self, mount: Mount, ticks: Ticks) -> None:
         """Prove by writing that a mount is storage, however long that takes; tick if it is.
@@ -162,6 +163,16 @@ class Gate:
             ticks.tick()
         else:
             self._report(found.why)
+
+    def _mounts(self) -> tuple[Mount, ...]:
+        """The mount table; a line of it that cannot be read is passed over, which is said once."""
+        try:
+            return self._machine.mounts()
+        except MountTableError as error:
+            if not self._unread_told:
+                self._unread_told = True
+                self._tell(f"{error}: it is passed over")
+            return error.others
 
     def _probe(self, mount: Mount) -> Storage | NotReady:
         try:

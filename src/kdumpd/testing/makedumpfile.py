@@ -98,7 +98,7 @@ class SimulatedMakedumpfile:
         if job == "version":
             await process.write_stdout(self._version_text())
         elif job == "log":
-            _write_file(process.argv[-1], self.log())
+            await process.write_stdout(self.log())
         else:
             await trio.sleep(self.survey_s)
             await process.write_stderr(self._report(_level(process.argv), b""))
@@ -189,11 +189,6 @@ def _compression(argv: tuple[str, ...], built_in: tuple[str, ...]) -> str:
     asked = {"-c": "zlib", "-l": "lzo", "-z": "zstd"}
     found = next((name for option, name in asked.items() if option in argv), "none")
     return found if found in (*built_in, "zlib") else "none"
-
-
-def _write_file(path: str, data: bytes) -> None:
-    with open(path, "r+b") as file:
-        file.write(data)
 
 
 def vmcore_dmesg(log: Callable[[], bytes]) -> Program:

@@ -22,6 +22,7 @@ _MAX_NODES: Final = 64
 # No architecture reserves more address space for the kernel's image (KERNEL_IMAGE_SIZE).
 _MAX_IMAGE_BYTES: Final = 1 << 30
 _MAX_DIGITS: Final = 10
+_MAX_MASK_DIGITS: Final = 20
 _POINTER: Final = struct.Struct("<Q")
 # Page tables are read again and again: the last 1 MiB of them is kept, and what addresses led to.
 _CACHED_PAGES: Final = 256
@@ -177,4 +178,10 @@ class Memory:
             return None
         frame = (top.physical + self._symbol("init_top_pgt") - top.virtual) // self.page_bytes
         levels = 5 if self._layout.info.values.get("NUMBER(pgtable_l5_enabled)") == "1" else 4
-        return PageTables(self.read, top=frame, levels=levels)
+        return PageTables(self.read, top=frame, levels=levels, encryption_mask=self._encryption_mask())
+
+    def _encryption_mask(self) -> int:
+        # With AMD's SME, one bit of a page table's entry says that memory is encrypted and is no part of its
+        # address (arch/x86/kernel/vmcore_info_64.c: a signed decimal number).
+        text = self._layout.info.values.get("NUMBER(sme_mask)", "")
+        return int(text) if text.isdecimal() and len(text) < _MAX_MASK_DIGITS else 0

@@ -51,9 +51,12 @@ class PageTables:
         read: reads a page.
         top: frame of the top table.
         levels: 4 or 5.
+        encryption_mask: the bit of an entry that says that its page is encrypted (AMD SME's C-bit), and is
+            no part of the address; 0: there is none.
     """
 
-    def __init__(self, read: Read, *, top: int, levels: int) -> None:
+    def __init__(self, read: Read, *, top: int, levels: int, encryption_mask: int = 0) -> None:
+        self._address = _ADDRESS & ~encryption_mask
         self._read = read
         self._top = top
         self._levels = levels
@@ -73,9 +76,9 @@ class PageTables:
             entry = self._entry(table, level, address)
             if not entry & _PRESENT:
                 return
-            table = _frame(entry)
+            table = self._frame(entry)
         for lowest in self._all_below(self._all_below([table], 3), 2):
-            yield from (_frame(entry) for entry in self._entries(lowest) if entry & _PRESENT)
+            yield from (self._frame(entry) for entry in self._entries(lowest) if entry & _PRESENT)
 
     def find(self, address: int) -> int | None:
         """The frame that a virtual address is mapped to; None where it is not."""
@@ -84,7 +87,7 @@ class PageTables:
             entry = self._entry(table, level, address)
             if not entry & _PRESENT:
                 return None
-            table = _frame(entry)
+            table = self._frame(entry)
             if level in _LARGE_LEVELS and entry & _LARGE:
                 inside = (1 << _INDEX_BITS * (level - 1)) - 1
                 return table & ~inside | address >> _PAGE_BITS & inside
@@ -99,7 +102,7 @@ class PageTables:
         kernel = 256 if level == self._levels else 0
         for entry in self._entries(table)[kernel:]:
             if entry & _PRESENT and not (level in _LARGE_LEVELS and entry & _LARGE):
-                yield _frame(entry)
+                yield self._frame(entry)
 
     def _entry(self, table: int, level: int, address: int) -> int:
         return self._entries(table)[address >> _PAGE_BITS + _INDEX_BITS * (level - 1) & 511]
@@ -108,6 +111,5 @@ class PageTables:
         page = self._read(table)
         return _ENTRIES.unpack(page) if page and len(page) == _ENTRIES.size else _NO_ENTRIES
 
-
-def _frame(entry: int) -> int:
-    return (entry & _ADDRESS) >> _PAGE_BITS
+    def _frame(self, entry: int) -> int:
+        return (entry & self._address) >> _PAGE_BITS

@@ -282,17 +282,19 @@ def writes_to_storage(stream: Stream, folder: Path) -> int:
     return 0
 
 
-def write_log(log: Path, target: str) -> NoReturn:
+def write_log(log: Path) -> NoReturn:
     """Instead of the crashed kernel's log, one that the test wrote."""
-    Path(target).write_bytes(log.read_bytes())
+    sys.stdout.buffer.write(log.read_bytes())
+    sys.stdout.flush()
     sys.exit(0)
 
 
 def main() -> NoReturn:
     behaviour, folder, *arguments = sys.argv[1:]
     if behaviour == "other_log" and "--dump-dmesg" in arguments:
-        write_log(Path(folder) / "log", arguments[-1])
-    if behaviour == "other_log" or "-F" not in arguments or "--dry-run" in arguments:
+        write_log(Path(folder) / "log")
+    other_job = "-F" not in arguments or "--dump-dmesg" in arguments or "--dry-run" in arguments
+    if behaviour == "other_log" or other_job:
         os.execv(REAL, [REAL, *arguments])
     sys.exit(globals()[behaviour](Stream(arguments), Path(folder)))
 

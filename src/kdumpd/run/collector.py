@@ -97,7 +97,10 @@ class Collector:
     async def _find_panic(self) -> None:
         """Look for the panic in a thread, between whose steps others have turns. A cancel waits for it."""
         with trio.move_on_after(_PANIC_S, shield=True) as bound:
-            self._evidence.panic = await self._machine.compute(find_panic, self._evidence.log.data)
+            try:
+                self._evidence.panic = await self._machine.compute(find_panic, self._evidence.log.data)
+            except Exception as error:  # whatever is in a log, it may not cost the dump
+                self.warn(f"looking for the panic in the log failed: {type(error).__name__}: {error}")
         if bound.cancelled_caught:
             self.warn(f"looking for the panic in the log took longer than {_PANIC_S:g} s")
 

@@ -4,6 +4,8 @@ import sys
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.analysis.sample import REPORT
 
 from kdumpd.analysis.instruction import Instruction, lines, read
@@ -80,3 +82,10 @@ def test_the_report_shows_it() -> None:
 
 def test_a_record_without_code_has_none() -> None:
     assert read(attrs.evolve(REPORT.record, panic_text=())) is None
+
+
+@given(st.binary(min_size=1, max_size=22))
+def test_any_bytes_are_read(code: bytes) -> None:
+    found = crash(f"<{code[0]:02x}> {code[1:].hex(' ')}".rstrip())
+    assert found.code == code.hex(" ")
+    assert all(line.isascii() for line in lines(found))

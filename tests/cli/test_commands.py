@@ -294,7 +294,22 @@ def test_list_and_show_need_no_extra(folder: Path) -> None:
     for arguments in (("list", folder), ("show", folder), ("prune", folder)):
         ran = loaded(*arguments)
         assert "kdumpd.crashes.artefacts" in ran
-        assert not ran & {"drgn", "zstandard", "kdumpd.analysis"}
+        assert not ran & {"drgn", "zstandard", "kdumpd.analysis.findings"}
+    assert "kdumpd.analysis" not in loaded("list", folder)
+
+
+def test_show_reads_any_log_a_person_has(kdumpd: Command, tmp_path: Path) -> None:
+    carried = "".join(
+        f"Mar  3 11:22:33 edge7 kernel: {line}"
+        for line in (crashfiles.LOGS / crashfiles.NULL).read_text().splitlines(keepends=True)
+    )
+    (tmp_path / "messages").write_text(carried)
+    shown = kdumpd("show", tmp_path / "messages")
+    assert shown.startswith("messages: null-dereference in ")
+    assert "\ninstruction:\n" in shown
+    assert "(NULL)" in shown
+    as_json = json.loads(kdumpd("show", tmp_path / "messages", "--json"))
+    assert as_json["instruction"]["values"][-1] == {"name": "address", "value": 0, "note": "NULL"}
 
 
 def test_without_zstandard_a_plain_tar_is_written_all_the_same(folder: Path, tmp_path: Path) -> None:

@@ -196,7 +196,8 @@ def test_one_line_tells_the_cause(line: str, cause: Cause) -> None:
     "line",
     [
         "quoted: Kernel panic - not syncing: x",
-        "see Oops: x",
+        "see Oops: 0000 [#1]",
+        "Oops: acme_rtc: cannot read the time",
         "overflow: of a program",
         "---[ end Kernel panic",
     ],
@@ -296,7 +297,7 @@ def test_last_lines_leave_blank_ones_out() -> None:
     ],
 )
 def test_hostile_repetition_takes_linear_time(unit: bytes) -> None:
-    log = b"Oops: x\n" + unit * ((512 << 10) // len(unit))
+    log = b"Oops: 0000 [#1] SMP\n" + unit * ((512 << 10) // len(unit))
     start = time.monotonic()
     found(log)
     safe_lines(log)

@@ -63,3 +63,23 @@ async def test_a_search_that_hangs_costs_the_cause_alone(
     assert crash_files(machine) == [RECORD, LOG, DUMP]
     assert machine.cause() == "unknown"
     assert machine.said_at_s("looking for the panic in the log took longer than 15 s") == 15
+
+
+class FailingSearch(SlowSearch):
+    """A machine on which a log makes the analysis fail."""
+
+    async def compute(self, call: Callable[..., T], *args: object, **kwargs: object) -> T:
+        if call == find_panic:
+            raise RecursionError("a log that nobody thought of")
+        return await super().compute(call, *args, **kwargs)
+
+
+async def test_a_log_that_the_analysis_fails_on_costs_the_cause_alone(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    machine = FailingSearch(tmp_path)
+    machine.mount()
+    assert (await collect(machine)).complete
+    assert crash_files(machine) == [RECORD, LOG, DUMP]
+    assert machine.cause() == "unknown"
+    assert machine.said_at_s("failed: RecursionError: a log that nobody thought of") == 0

@@ -6,7 +6,7 @@ from typing import Final
 import drgn
 from drgn.helpers.linux.printk import get_dmesg
 
-from kdumpd.analysis import logtrace, machine, memory, stacks
+from kdumpd.analysis import instruction, logtrace, machine, memory, stacks
 from kdumpd.analysis.core import open_core
 from kdumpd.analysis.findings import Part, Report, Stack, base_name
 from kdumpd.analysis.gather import part
@@ -50,6 +50,7 @@ def examine(subject: Subject, progress: Progress) -> Report:
         mounts=machine.mounts(core),
         disks=machine.disks(core),
         log=safe_lines(read_log(subject.crash) or part(lambda: get_dmesg(core.program)).found or b""),
+        instruction=_instruction(subject),
     )
 
 
@@ -71,7 +72,12 @@ def _from_log_alone(subject: Subject) -> Report:
         mounts=Part(found=None, missing=_NO_DUMP),
         disks=Part(found=None, missing=_NO_DUMP),
         log=safe_lines(read_log(subject.crash)),
+        instruction=_instruction(subject),
     )
+
+
+def _instruction(subject: Subject) -> instruction.Instruction | None:
+    return part(lambda: instruction.read(subject.crash.record)).found
 
 
 def _or_from_log(crashed: Part[Stack], subject: Subject) -> Part[Stack]:

@@ -4,6 +4,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from attrs import frozen
 
+from kdumpd.analysis.instruction import Instruction
 from kdumpd.crashes.record import CrashRecord
 
 T = TypeVar("T")
@@ -176,6 +177,7 @@ class Report:
         place: ``file:line`` of the function in which it crashed; None when it is not known.
         tool: what read the dump.
         log: the kernel's log, safe for a terminal.
+        instruction: the one at which it crashed, from the log; None when the log tells nothing of it.
     """
 
     record: CrashRecord
@@ -193,6 +195,7 @@ class Report:
     mounts: Part[tuple[Mount, ...]]
     disks: Part[tuple[Disk, ...]]
     log: tuple[str, ...]
+    instruction: Instruction | None = None
 
     def unreadable(self) -> dict[str, str]:
         """The sections of which nothing could be read, and why."""

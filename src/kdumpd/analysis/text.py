@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeVar
 
+from kdumpd.analysis import instruction
 from kdumpd.analysis.findings import Disk, Frame, Machine, Memory, Module, Mount, Part, Report, Stack, Task
 from kdumpd.crashes.describe import headline, taints
 from kdumpd.text import in_columns, moment, printable, size
@@ -33,6 +34,7 @@ def render(report: Report) -> str:
     ]
     sections = [
         _head(report),
+        _lines("Instruction", instruction.lines(report.instruction)) if report.instruction else [],
         _section("Task that crashed", report.crashed, _stack),
         # A hung task is blocked; what crashed is only the kernel thread that found it.
         *(reversed(stacks) if report.record.cause == "hung-task" else stacks),

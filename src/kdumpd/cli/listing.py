@@ -43,9 +43,18 @@ def details(crash: Crash, seen: Iterable[str]) -> str:
     lines += _block("budgets that ran out", record.budgets_spent)
     lines += _block("warnings", record.warnings)
     lines += _block("about these files", crash.problems)
+    lines += _block("instruction", _instruction(record)[1])
     lines += _block("call trace, innermost first", record.frames)
     lines += _block("panic text", record.panic_text)
     return "\n".join(map(printable, lines))
+
+
+def _instruction(record: CrashRecord) -> tuple[dict[str, Any] | None, list[str]]:
+    """The instruction at which it crashed, for a program and for a person."""
+    from kdumpd.analysis import instruction  # noqa: PLC0415 the other commands do without
+
+    found = instruction.read(record)
+    return (attrs.asdict(found), instruction.lines(found)) if found else (None, [])
 
 
 def _facts(crash: Crash, seen: list[str]) -> list[str]:
@@ -141,6 +150,7 @@ def full(crash: Crash, seen: Iterable[str]) -> dict[str, Any]:
         "from_record": crash.from_record,
         "dump": crash.dump_state,
         "seen": list(seen),
+        "instruction": _instruction(crash.record)[0],
         "files": {kind: attrs.asdict(file) | {"path": str(file.path)} for kind, file in crash.files.items()},
         "problems": list(crash.problems),
     }

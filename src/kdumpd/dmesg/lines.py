@@ -5,6 +5,8 @@ and memory that was overwritten. Nothing here raises for any bytes, and all of i
 """
 
 import re
+from collections.abc import Iterator
+from typing import AnyStr, Final
 
 from attrs import frozen
 
@@ -13,12 +15,17 @@ from kdumpd.text import escape
 LINE_CHARACTERS = 1024
 """A longer line is cut here; printk's own limit is about as much (LOG_LINE_MAX in kernel/printk)."""
 
+PIECE_BYTES: Final = 1 << 15
+"""So much of a log is searched at once: a regular expression keeps all other threads waiting."""
+
 PREFIX = (
-    r"(?:<\d{1,3}+>)?+(?:\[ {0,12}+\d{1,12}+\.\d{1,9}+\] ?+)?+"
-    r"(?:\[ {0,12}+(?P<caller>[TC]\d{1,10}+)\] ?+)?+ {0,64}+"
+    r"(?>(?:<\d{1,3}+>)?)(?>(?:\[ {0,12}+\d{1,12}+\.\d{1,9}+\] ?+)?)"
+    r"(?>(?:\[ {0,12}+(?P<caller>[TC]\d{1,10}+)\] ?+)?) {0,64}+"
 )
 """What may stand before a message: level, time, caller (CONFIG_PRINTK_CALLER: task or CPU), indentation."""
-# No part of it gives back what it has taken (the "+"), so that a line of blanks takes no time.
+# No part of it gives back what it has taken (the "?>" and the "+" of single characters), so that a line of
+# blanks takes no time. A group with a "+" (as in "(...)?+") would say so more shortly, but Python before
+# 3.11.5 leaves what such a group had read of a text that it does not match.
 
 _PREFIX = re.compile(PREFIX, re.ASCII)
 
@@ -40,6 +47,27 @@ def decode(log: bytes) -> str:
 def read_lines(text: str, limit: int) -> list[Line]:
     """Read the first ``limit`` lines of a decoded log; blank ones are counted and left out."""
     return [_read_line(raw) for raw in text.split("\n", limit)[:limit] if raw and not raw.isspace()]
+
+
+def pieces(log: AnyStr, newline: AnyStr, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int]]:
+    """Where the pieces of a log start and end: whole lines, at most ``PIECE_BYTES``.
+
+    Of a longer line the rest is left out; nobody shows it.
+    """
+    end = len(log) if end is None else end
+    while start < end:
+        limit = min(start + PIECE_BYTES, end)
+        last = log.rfind(newline, start, limit) + 1 or limit
+        yield start, last
+        is_cut = last == limit < end and log[last - 1 : last] != newline
+        start = log.find(newline, last, end) if is_cut else last
+        start = end if start < 0 else start
+
+
+def find_all(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
+    """All matches of a pattern that matches within one line, found in pieces."""
+    for start, end in pieces(text, "\n"):
+        yield from pattern.finditer(text, start, end)
 
 
 def safe_lines(log: bytes) -> tuple[str, ...]:

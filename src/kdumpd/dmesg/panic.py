@@ -7,19 +7,17 @@ from typing import Final
 
 from attrs import frozen
 
+from kdumpd.dmesg.carrier import unwrap
 from kdumpd.dmesg.fingerprint import fingerprint, read_trace, without_numbers
-from kdumpd.dmesg.lines import PREFIX, Line, decode
-from kdumpd.dmesg.report import Report, find_report
+from kdumpd.dmesg.lines import PREFIX, Line
+from kdumpd.dmesg.report import Report
+from kdumpd.dmesg.search import last_report
 
 TEXT_LINES: Final = 200
 """The most lines that a panic text has: at 0.2 s a line on a console, 40 s."""
 
-
-# Where a report is looked for, from the log's end back: the backtraces of some 250 CPUs. It bounds the time
-# that a log full of short lines takes.
-_SEARCHED_CHARACTERS: Final = 1 << 20
 # The banner is among the first messages of a boot.
-_BANNER_CHARACTERS: Final = 1 << 16
+_BANNER_BYTES: Final = 1 << 16
 
 # Of a trace that recursion made longer, so many lines at its top and at its bottom are kept.
 _TRACE_TOP: Final = 80
@@ -106,15 +104,8 @@ _MODULE: Final = re.compile(r"[A-Za-z0-9_]{1,64}(?:\([A-Z+-]{1,10}\))?")
 
 def find_panic(log: bytes) -> Panic | None:
     """Find the crash that ended this log; None when the log has no sign of one. Any bytes will do."""
-    text = decode(log)
-    report = find_report(_end(text))
-    return None if report is None else _describe(report, _banner(text[:_BANNER_CHARACTERS]))
-
-
-def _end(text: str) -> str:
-    """The part of a log that is searched, from a line start."""
-    start = max(len(text) - _SEARCHED_CHARACTERS, 0)
-    return text[text.find("\n", start - 1) + 1 :] if start else text
+    report = last_report(log)
+    return None if report is None else _describe(report, _banner(unwrap(log[:_BANNER_BYTES])))
 
 
 def _describe(report: Report, banner: str | None) -> Panic:

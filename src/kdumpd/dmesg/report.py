@@ -12,7 +12,7 @@ from typing import Final
 
 from attrs import frozen
 
-from kdumpd.dmesg.lines import PREFIX, Line, read_lines
+from kdumpd.dmesg.lines import PREFIX, Line, find_all, read_lines
 
 # What is read of a report: from its first line, and again from the "Kernel panic" line. Between the two
 # there may be the backtraces of hundreds of CPUs.
@@ -48,16 +48,21 @@ _HEADS: Final = {
     "sysrq": r"(?:sysrq: )?(?:SysRq ?: )?Trigger a crash",
     # lib/bug.c; fault.c, traps.c and dumpstack.c in arch/x86, fault.c and traps.c in arch/arm64
     "fault": r"BUG: (?:kernel NULL pointer|unable to handle|stack guard page|(?:TASK|IRQ) stack guard)"
-    r"|Oops: |[Kk]ernel BUG at |general protection fault|Internal error: |Unable to handle kernel"
-    r"|Unhandled fault: |PANIC: double fault|traps: PANIC: double fault|Insufficient stack space"
-    r"|Unexpected kernel BRK|(?:divide error|overflow|bounds|invalid opcode|device not available|double fault"
-    r"|invalid TSS|segment not present|stack segment|alignment check|int3|control protection fault)"
+    r"|Oops: (?=[^\n]{0,200}?\[#\d)|[Kk]ernel BUG at |general protection fault|Internal error: "
+    r"|Unable to handle kernel|Unhandled fault: |PANIC: double fault|traps: PANIC: double fault"
+    r"|Insufficient stack space|Unexpected kernel BRK"
+    r"|(?:divide error|overflow|bounds|invalid opcode|device not available|double fault|invalid TSS"
+    r"|segment not present|stack segment|alignment check|int3|control protection fault)"
     r"(?:,[^\n]{0,80}?)?: [0-9a-f]{1,8} \[#",
     # __warn(), kernel/panic.c; KASAN, UBSAN and the like panic with it under panic_on_warn
     "warning": r"WARNING: |BUG: |UBSAN: ",
 }
 _HEAD: Final = re.compile(
-    "^(?!\n)" + PREFIX + "(?:" + "|".join(f"(?P<{kind}>{words})" for kind, words in _HEADS.items()) + ")",
+    "^(?=[^\n]{5})"  # no head is shorter; most of the lines of a log full of lines are
+    + PREFIX
+    + "(?:"
+    + "|".join(f"(?P<{kind}>{words})" for kind, words in _HEADS.items())
+    + ")",
     re.ASCII | re.MULTILINE,
 )
 # Reports that make a crash of a log even without a "Kernel panic" line; the others are often survived.
@@ -113,7 +118,7 @@ def find_report(text: str) -> Report | None:
     """Find the report that counts in a decoded log; None when there is none."""
     heads: dict[str, int] = {}
     panic, above_panic = -1, heads
-    for found in _HEAD.finditer(text):
+    for found in find_all(_HEAD, text):
         kind = str(found.lastgroup)
         if kind == "panic":
             panic, above_panic = found.start(), dict(heads)

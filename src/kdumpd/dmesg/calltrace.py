@@ -27,16 +27,16 @@ _END: Final = re.compile(
 _SYMBOL: Final = r"[A-Za-z_.$][\w.$]{0,255}"
 _FRAME: Final = re.compile(
     r"(?P<mark></?[A-Z#][A-Za-z0-9_#]{0,15}>)? *"
-    r"(?:(?:\(?\[<?[0-9a-f]{4,16}>?\]\)? *){0,2}(?P<guess>\? )?"
+    r"(?:(?:\(?\[?<?[0-9a-f]{4,16}>?\]\)? *){0,2}(?P<guess>\? )?"
     rf"\(?(?P<symbol>{_SYMBOL})\+(?P<offset>0x[0-9a-f]{{1,8}})/0x[0-9a-f]{{1,8}}\)?"
     r"(?P<doubt> \(unreliable\))?(?: \[(?P<module>[\w-]{1,64})[^\]]{0,64}\])?)?",
     re.ASCII,
 )
 # arch/arm/kernel/traps.c: the function, and the call in its caller.
 _ARM_FRAME: Final = re.compile(
-    rf"(?:\[<[0-9a-f]{{8}}>\] )?\(?(?P<callee>{_SYMBOL})(?:\+0x[0-9a-f]{{1,8}}/0x[0-9a-f]{{1,8}})?"
+    rf"(?:\[?<[0-9a-f]{{8}}>\] )?\(?(?P<callee>{_SYMBOL})(?:\+0x[0-9a-f]{{1,8}}/0x[0-9a-f]{{1,8}})?"
     r"(?: \[(?P<callee_module>[\w-]{1,64})\])?\)? from "
-    rf"(?:\[<[0-9a-f]{{8}}>\] )?\(?(?P<symbol>{_SYMBOL})(?:\+0x[0-9a-f]{{1,8}}/0x[0-9a-f]{{1,8}})?"
+    rf"(?:\[?<[0-9a-f]{{8}}>\] )?\(?(?P<symbol>{_SYMBOL})(?:\+0x[0-9a-f]{{1,8}}/0x[0-9a-f]{{1,8}})?"
     r"(?: \[(?P<module>[\w-]{1,64})\])?",
     re.ASCII,
 )
@@ -62,11 +62,11 @@ _NMI: Final = re.compile(r"NMI backtrace for cpu (?P<cpu>\d{1,6})|Task dump for 
 _DUMPED: Final = re.compile(
     r"task:(?P<command>.{1,64}?) +state:.{0,80}? pid:(?P<pid>\d{1,10})"
     r"|(?P<old_command>\S.{0,30}?) +[RSDTtXZPIKW](?: +running task)?(?: +on cpu +\d+)?"
-    r"(?: +[0-9a-f]{8,16})? +\d{1,6} +(?P<old_pid>\d{1,10}) +\d{1,10} +0x[0-9a-f]{8,16}",
+    r"(?: +[0-9a-f]{8,16})? {0,40}\d{1,6} +(?P<old_pid>\d{1,10}) +\d{1,10} +0x[0-9a-f]{8,16}",
     re.ASCII,
 )
 _HUNG: Final = re.compile(r"INFO: task (?P<command>.{1,64}):(?P<pid>\d{1,10}) (?:<.{0,40}>)?blocked")
-_GRACE_PERIOD: Final = re.compile(r".{0,40}RCU grace-period kthread stack dump|.{0,40}kthread starved for")
+_GRACE_PERIOD: Final = re.compile(r".{0,40}RCU grace-period kthread stack dump")
 _GRACE_PERIOD_TASK: Final = re.compile(r"rcu_(?:preempt|sched|bh|tasks\w*|exp_gp\w*)")
 # A trace with so many other lines in it has ended.
 _STRANGE_LINES: Final = 60

@@ -13,7 +13,7 @@ from attrs import frozen
 
 from kdumpd.dmesg.calltrace import Frame, Owner, Trace, read_hung, read_owner
 from kdumpd.dmesg.causes import TRAITS, Cause
-from kdumpd.dmesg.functions import is_plain, is_reporter, is_telling, is_wait, without_suffix
+from kdumpd.dmesg.functions import is_plain, is_reporter, is_telling, is_wait, says_wait, without_suffix
 from kdumpd.dmesg.report import Report
 
 _SYMBOL: Final = r"(?P<symbol>[A-Za-z_.$][\w.$]{0,255})\+0x"
@@ -31,11 +31,12 @@ _LOCKUP: Final = re.compile(
 )
 _PANIC_LOCKUP: Final = re.compile(r"Kernel panic - .{0,60}LOCKUP on cpu (?P<cpu>\d{1,6})", re.ASCII)
 # print_cpu_stall_info(), kernel/rcu/tree_stall.h, and the tasks that a grace period waits for.
-_STALLED_CPU: Final = re.compile(r"(?:rcu: )?(?P<cpu>\d{1,6})-[.\w!?]{1,12}: \(", re.ASCII)
+_STALLED_CPU: Final = re.compile(r"(?:rcu: )?(?P<cpu>\d{1,6})(?:-[.\w!?]{1,12})?: \(", re.ASCII)
 _STALLED_CPUS: Final = re.compile(r"(?:rcu: )?INFO: rcu_.{0,80}?\{(?P<cpus>[^}]{1,200})\}", re.ASCII)
 _STALLED_TASK: Final = re.compile(r"\bP(?P<pid>\d{1,10})\b", re.ASCII)
 _BLOCKED_TASKS: Final = re.compile(r"(?:rcu: )?Tasks blocked on|.{0,20}\{.{0,80}\bP\d")
 _STALL_LINES: Final = 60
+_SWITCH: Final = re.compile(r"_*(?:preempt_)?schedule|_*cond_resched")
 _IDLE: Final = re.compile(r"swapper/\d+")
 
 
@@ -69,7 +70,7 @@ def find_culprit(report: Report, cause: Cause, traces: Sequence[Trace]) -> Culpr
     owner = trace.owner if trace.owner != Owner() else _first_owner(report)
     if kind == "outside" and _was_in_user(report, trace):
         return Culprit(trace=trace, owner=owner)
-    telling = (lambda name: not is_reporter(name)) if kind == "outside" or cause is Cause.SYSRQ else is_telling
+    telling = _is_no_reporter if kind == "outside" or cause in (Cause.SYSRQ, Cause.KILLED_INIT) else _can_fault
     return _named(report, cause, _found(trace, telling, owner))
 
 
@@ -91,11 +92,11 @@ def _was_in_user(report: Report, trace: Trace) -> bool:
 
 
 def _found(
-    trace: Trace, telling: Callable[[str], bool], owner: Owner, *, interrupted: bool = False
+    trace: Trace, telling: Callable[[Frame], bool], owner: Owner, *, interrupted: bool = False
 ) -> Culprit:
     """Find the first function of a trace that tells."""
     sections = list(_contexts(trace, interrupted=interrupted))
-    chosen = next(((section, frame) for section in sections for frame in section if telling(frame.function)), None)
+    chosen = next(((section, frame) for section in sections for frame in section if telling(frame)), None)
     if chosen is None:  # all of it is machinery: the innermost is better than nothing
         chosen = next(((s, f) for s in sections for f in s if is_plain(f.function)), None)
     if chosen is None:
@@ -132,7 +133,7 @@ def _named(report: Report, cause: Cause, found: Culprit) -> Culprit:
             symbol=named["symbol"], path=(named["symbol"], *found.path), trace=found.trace, owner=found.owner
         )
     return _found(
-        found.trace, lambda name: without_suffix(name) == without_suffix(named["symbol"]), found.owner
+        found.trace, lambda frame: without_suffix(frame.function) == without_suffix(named["symbol"]), found.owner
     )
 
 
@@ -141,7 +142,7 @@ def _waiting(report: Report, traces: Sequence[Trace]) -> Culprit:
     hung = read_hung(report.lines[0].body) or Owner()
     own = [trace for trace in traces if trace.owner.pid == hung.pid and trace.start < report.panic]
     trace = _first(own)
-    return _found(trace, lambda name: is_telling(name) and not is_wait(name), hung)
+    return _found(trace, _can_hang, hung)
 
 
 def _stalled(report: Report, cause: Cause, traces: Sequence[Trace]) -> Culprit:
@@ -152,15 +153,29 @@ def _stalled(report: Report, cause: Cause, traces: Sequence[Trace]) -> Culprit:
     busy = [trace for trace in own if not _IDLE.fullmatch(trace.owner.command or "")] or own
     if busy:
         owner = _merged(busy[0].owner, blamed[0])
-        return _found(busy[0], lambda name: is_telling(name) and not _is_switch(name), owner, interrupted=True)
+        return _found(busy[0], _can_stall, owner, interrupted=True)
     if blamed:
         return Culprit(owner=blamed[0])
     trace = _first(usable)
-    return _found(trace, is_telling, trace.owner, interrupted=True)
+    return _found(trace, _can_stall, trace.owner, interrupted=True)
 
 
-def _is_switch(name: str) -> bool:
-    return is_wait(name) and re.match(r"_*(?:preempt_)?schedule|raw_irqentry|irqentry", name) is not None
+def _is_no_reporter(frame: Frame) -> bool:
+    return is_plain(frame.function)
+
+
+def _can_fault(frame: Frame) -> bool:
+    return is_telling(frame.function) and not is_wait(frame.function)
+
+
+def _can_hang(frame: Frame) -> bool:
+    # A driver's own wait tells; one of the kernel's says that something waits.
+    general = frame.module is None and says_wait(frame.function)
+    return _can_fault(frame) and not general
+
+
+def _can_stall(frame: Frame) -> bool:
+    return is_telling(frame.function) and _SWITCH.match(frame.function) is None
 
 
 def _only_detects(trace: Trace) -> bool:

@@ -97,14 +97,14 @@ _LIBRARY: Final = re.compile(
     r"|_*rb_(?:\w+)|radix_tree_\w+|_*xas?_\w+|idr_\w+|ida_\w+|llist_\w+|klist_\w+|_*hlist_\w+|_*rhashtable_\w+|rht_\w+|_*list_(?:splice|move|replace|sort|cut|lru)\w*|interval_tree_\w+|mas_\w+|mtree_\w+|percpu_ref_\w+|percpu_counter_\w+|__percpu_counter\w*"
     r"|_*(?:raw_)?atomic\w*|arch_atomic\w*|read_seq\w*|seqprop\w*|_*(?:read|write|io(?:read|write))(?:[bwlq]|8|16|32|64)(?:_\w+)?|logic_(?:in|out)\w*|in(?:b|w|l)|out(?:b|w|l)"
     # uaccess, lib/iov_iter.c
-    r"|_*(?:raw_)?copy_(?:to|from|in|user)\w*|_*copy_(?:page|folio)_\w+|copyin|copyout|_*(?:put|get|clear)_user\w*|_*(?:probe_kernel|copy_(?:from|to)_kernel)\w*|iov_iter_\w+|iterate_\w+|csum_and_copy\w*|extract_(?:user|iter)\w*|_*import_iovec\w*|clear_page\w*|_*copy_mc\w*"
+    r"|_*(?:raw_)?copy_(?:to|from|in|user)\w*|_*copy_(?:page|folio)_\w+|copyin|copyout|_*(?:put|get|clear)_user\w*|_*(?:probe_kernel|copy_(?:from|to)_kernel)\w*|iov_iter_\w+|iterate_\w+|csum_and_copy\w*|extract_(?:user|iter)\w*|_*import_iovec\w*|_*copy_mc\w*"
     # the allocators: who uses freed memory finds the others' damage
     r"|_*(?:kv?|kvm?|vm?|d|k?mem_?)[mzc]?alloc(?:_\w+)?|_*kv?(?:m|z|c)alloc\w*|_*kmem_cache_\w+|_*kfree\w*|_*kvfree\w*|krealloc\w*|_*k?mem(?:dup|pool)_(?:alloc|free|kmalloc|kfree)\w*|_*slab_\w+|_*(?:get|put)_(?:partial|cpu_partial|freelist)\w*|new_slab\w*|allocate_slab|setup_object\w*|deactivate_slab|unfreeze_partials|flush_slab|(?:cache|free)_(?:grow|block|alloc_refill|debug)\w*|free_(?:to_partial\w*|debug_processing|consistency_checks)|alloc_debug_processing|init_object|_*q(?:link|uarantine|list)_\w+"
     r"|_*(?:alloc|free)_(?:frozen_)?pages?(?:_\w+)?|__get_free_pages|get_(?:page|zeroed_page)_\w+|get_page_from_freelist|rmqueue\w*|post_alloc_hook|prep_new_page|free_(?:the_page|unref_\w+|pcp\w*|pcppages\w*|compound\w*|one_page)|alloc_(?:pages?|slab|folio)\w*|folio_alloc\w*|_*vmalloc\w*|vmap\w*|_*vunmap\w*|_*vfree\w*|dma_alloc\w*|_*pcpu?_alloc\w*|alloc_percpu\w*|free_percpu"
     # locks
     r"|_*(?:raw_)?(?:spin|read|write|seq)_(?:lock|unlock|trylock)\w*|raw_spin_rq\w*|(?:native_|__pv_|_*)?queued_(?:spin|read|write)_\w+|pv_\w*lock\w*|virt_spin_lock|osq_(?:un)?lock|kvm_wait|arch_spin_\w+|ticket_spin\w*|_*mutex_\w+|_*ww_mutex\w*|_*rt_(?:mutex|spin)\w*|rt_(?:read|write)\w*lock\w*|_*rwbase\w*|(?:_*|r?w?sem_)(?:down|up)(?:_read|_write|_trylock|_interruptible|_killable|_timeout)*(?:_\w+)?|rwsem_\w+|owner_on_cpu|call_rwsem\w*|_*percpu_(?:down|up|rwsem)\w*|lock_page\w*|_*folio_(?:un)?lock\w*|unlock_page|bit_spin_\w+|hlist_bl_\w+|lock_timer_base|_*lockref_\w+"
     # waking, timers, work: a queue that its owner freed
-    r"|_*wake_up\w*|try_to_wake_up|default_wake_function|autoremove_wake_function|_*complete(?:_all|_with_flags)?|swake_up\w*|prepare_to_(?:wait|swait)\w*|finish_(?:s?wait)|(?:add|remove)_wait_queue\w*|_*(?:mod|del|add)_timer\w*|(?:del|try_to_del)_timer\w*|_*timer_delete\w*|detach_(?:if_pending|timer)|(?:debug_)?(?:de)?activate\w*|_*queue_(?:work|delayed_work)\w*|insert_work\w*|_*(?:un)?map_kernel\w*"
+    r"|_*wake_up\w*|try_to_wake_up|default_wake_function|autoremove_wake_function|_*complete(?:_all|_with_flags)?|swake_up\w*|prepare_to_(?:wait|swait)\w*|finish_(?:s?wait)|_*(?:mod|del|add)_timer\w*|(?:del|try_to_del)_timer\w*|_*timer_delete\w*|detach_(?:if_pending|timer)|(?:debug_)?(?:de)?activate\w*|_*queue_(?:work|delayed_work)\w*|insert_work\w*|_*(?:un)?map_kernel\w*"
     # drivers/base, lib/kobject.c
     r"|kobject_\w+|_*kset_\w+|add_uevent_var|k(?:ref|obj)_\w+"
     # a jump by a pointer
@@ -116,11 +116,17 @@ _WAIT: Final = re.compile(
     r"_*(?:io_)?schedule\w*|__switch_to\w*|context_switch|__preempt_schedule\w*|preempt_schedule\w*|(?:raw_)?irqentry_exit\w*|_*cond_resched\w*|yield\w*|do_(?:nano)?sleep\w*|msleep\w*|usleep_range\w*|fsleep|(?:hrtimer|clock)_nanosleep\w*|common_nsleep\w*|schedule_hrtimeout\w*|exit_to_user_mode\w*|el1_interrupt|arm64_preempt\w*|resume_kernel"
     r"|_*(?:mutex|ww_mutex|rt_mutex|rtmutex|rt_spin|rwbase|rwsem|semaphore)\w*|_*down(?:_\w+)?|_*rt_mutex\w*|(?:native_|__pv_)?queued_\w+lock_slowpath|_*raw_\w*lock\w*|__sched_text\w*|_*percpu_(?:down|rwsem)\w*|call_rwsem\w*|__rw\w*sem\w*"
     r"|rtnl_(?:lock|trylock|net_lock)\w*|rtnetlink_rcv|genl_(?:lock|rcv)\w*|nfnl_lock\w*|ops_lock|dev_(?:lock|get_lock)\w*|netdev_lock\w*|(?:device|dev|usb_lock|hub|cgroup|mmap|inode|lru|tty|cpus?|cpu_hotplug|console|vm_ops|kernfs|sb|super|pipe|ovl|uart|cpu_maps|namespace|mem_hotplug|get_online|get_mems_online)_(?:lock|read_lock|write_lock|update|begin|shared|mems|cpus)(?:_\w+)?|lock_(?:device_hotplug|rename|two_\w+|super|sock\w*|mount|mm\w*|vma\w*|buffer|page\w*|system_sleep|extent\w*)|_*lock_(?:sock|page|buffer|rename|metapage|super|two)\w*|_*folio_lock\w*|__super_lock|super_lock\w*|grab_super\w*|iterate_supers_type_lock|inode_lock\w*|pipe_lock\w*|tty_(?:lock|ldisc_lock)\w*|__tty_ldisc_lock\w*|ldsem_down\w*|_*ldsem_\w+|mmap_\w*lock\w*|cgroup_(?:lock|kn_lock_live)\w*|i_mmap_lock\w*|fdget_pos|__fdget_pos"
-    r"|\w*_?wait_(?:for|on|event|woken|queue|until|iff|bit|io|sync|killable|common|interruptible|synced|list|lock|uninterruptible)(?:_\w+)?|_*wait_\w+|wait|do_wait\w*|_*bit_wait\w*|out_of_line_wait\w*|_*wait|\w+_wait_io|_*futex_wait\w*|\w*(?:_timed)?_?waitqueue\w*|swait_\w+|prepare_to_\w*wait\w*|_*inode_wait\w*|wb_wait\w*|folio_wait\w*|\w*wait_for_completion\w*|blk_(?:mq_)?(?:freeze|quiesce)\w*|bio_await\w*|\w+_wait_freeze|_*sync_(?:inode|dirty_buffer)\w*_wait"
+    r"|_*wait_(?:for|on|event|woken|queue|common|rcu|bit)\w*|wait|do_wait\w*|downgrade_write|lock_downgrade|_*bit_wait\w*|out_of_line_wait\w*|_*wait|\w+_wait_io|_*futex_wait\w*|\w*(?:_timed)?_?waitqueue\w*|swait_\w+|prepare_to_\w*wait\w*|_*inode_wait\w*|wb_wait\w*|folio_wait\w*|\w*wait_for_completion\w*|blk_(?:mq_)?(?:freeze|quiesce)\w*|bio_await\w*|\w+_wait_freeze|_*sync_(?:inode|dirty_buffer)\w*_wait"
     r"|_*synchronize_\w+|_*rcu_barrier\w*|_*srcu_barrier|_*wait_rcu\w*|rcu_sync_\w+|exp_funnel_lock|expedited_\w+|\w*sync_rcu\w*|cleanup_srcu\w*|kvfree_rcu_barrier\w*"
     r"|_*flush_(?:work|workqueue|delayed_work|rcu_work|scheduled_work|all_work)\w*|_*cancel_(?:work|delayed_work)\w*|_*drain_workqueue|start_flush_work|touch_wq\w*|disable_(?:delayed_)?work_sync|destroy_workqueue|kthread_(?:stop|park|flush\w*|unpark|create\w*|queue\w*|cancel\w*)|__kthread_(?:create|parkme)\w*|stop_(?:machine\w*|cpus?|one_cpu|two_cpus)|__stop_cpus|on_each_cpu\w*|lru_add_drain\w*|tasklet_(?:kill|unlock)\w*|del_timer_sync|timer_delete_sync|hrtimer_cancel|disable_irq|synchronize_irq|free_irq|usb_kill_urb|usb_(?:start_wait|kill_anchored)_\w+|usb_poison\w*|(?:cpu|cpus)_read_lock|refrigerator|__refrigerator|try_to_freeze\w*|async_synchronize\w*|call_usermodehelper_exec|i_?set_lock\w*"
     # OpenZFS and its SPL
     r"|_*cv_(?:wait|timedwait)\w*|zio_wait|txg_(?:wait_\w+|quiesce)|rrw_enter\w*|rrm_enter\w*|rrw_\w*enter\w*|taskq_wait\w*|dmu_tx_wait|spa_config_enter\w*|spl_mutex\w*|zfs_range\w*lock\w*|zfs_rangelock_enter\w*|dbuf_read_\w*wait"
+)
+
+# Names that say that it waits, of functions of the kernel itself.
+_WAIT_NAME: Final = re.compile(
+    r"\w*_?wait_(?:for|on|event|woken|queue|until|iff|bit|io|sync|killable|common|interruptible|synced|list"
+    r"|lock|uninterruptible)(?:_\w+)?|_*wait_\w+"
 )
 
 # What calls on behalf of everything: below it a trace tells nothing.
@@ -173,8 +179,13 @@ def is_telling(function: str) -> bool:
 
 
 def is_wait(function: str) -> bool:
-    """Tell if a task waits in it."""
+    """Tell if it is one of the kernel's ways to wait: for a lock, a grace period, an event, another task."""
     return _is(_WAIT, function)
+
+
+def says_wait(function: str) -> bool:
+    """Tell if its name says that it waits."""
+    return _is(_WAIT_NAME, function)
 
 
 def is_dispatcher(function: str) -> bool:

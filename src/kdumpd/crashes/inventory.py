@@ -286,5 +286,7 @@ def _with_panic(record: CrashRecord, found: Panic) -> CrashRecord:
         modules=found.modules,
         frames=found.frames,
         fingerprint=found.fingerprint,
+        group=found.group,
+        group_title=found.group_title,
         panic_text=found.text,
     )

@@ -77,6 +77,8 @@ class CrashRecord:
     modules: tuple[str, ...] = ()
     frames: tuple[str, ...] = ()
     fingerprint: str | None = None
+    group: str | None = None
+    group_title: str | None = None
     panic_text: tuple[str, ...] = ()
     reason: str
     log: Log

@@ -272,6 +272,7 @@ def _add_frame(draft: _Draft, body: str, index: int) -> None:
     if not (mark or frames):
         draft.strange_lines += 1
         return
+    draft.strange_lines = 0
     draft.lines.append(index)
     if mark in _INTERRUPTED:
         draft.sections.append([])

@@ -66,19 +66,31 @@ def find_culprit(report: Report, cause: Cause, traces: Sequence[Trace]) -> Culpr
         return _waiting(report, traces)
     if kind == "stalls":
         return _stalled(report, cause, traces)
+    if kind == "outside":
+        return _interrupted(report, traces)
     trace = _own_trace(report, cause, traces)
     owner = trace.owner if trace.owner != Owner() else _first_owner(report)
-    if kind == "outside" and _was_in_user(report, trace):
-        return Culprit(trace=trace, owner=owner)
-    telling = _is_no_reporter if kind == "outside" or cause in (Cause.SYSRQ, Cause.KILLED_INIT) else _can_fault
+    telling = _is_no_reporter if cause in (Cause.SYSRQ, Cause.KILLED_INIT) else _can_fault
     return _named(report, cause, _found(trace, telling, owner))
+
+
+def _interrupted(report: Report, traces: Sequence[Trace]) -> Culprit:
+    """What ran when the machine, not the code, gave up; nothing where it was a program."""
+    trace = _first([trace for trace in traces if any(trace.sections)] or traces)
+    owner = trace.owner if trace.owner != Owner() else _first_owner(report)
+    if _was_in_user(report, trace):
+        return Culprit(trace=trace, owner=owner)
+    place = next((trace.place for trace in traces if trace.place is not None), None)
+    if place is not None:
+        return Culprit(symbol=place.function, module=place.module, trace=trace, owner=owner)
+    return _found(trace, _is_no_reporter, owner)
 
 
 def _own_trace(report: Report, cause: Cause, traces: Sequence[Trace]) -> Trace:
     """The trace of the task that crashed: the first with frames of the caller that reports."""
     caller = report.lines[report.title].caller
     own = [trace for trace in traces if trace.caller == caller] or list(traces)
-    if TRAITS[cause].culprit == "outside" or cause in (Cause.PANIC, Cause.KILLED_INIT):
+    if cause in (Cause.PANIC, Cause.KILLED_INIT):
         return next((trace for trace in own if trace.start >= report.panic and trace.sections), _first(own))
     return _first([trace for trace in own if any(trace.sections)] or own)
 
@@ -125,7 +137,7 @@ def _named(report: Report, cause: Cause, found: Culprit) -> Culprit:
     if named is None and cause is Cause.PANIC:
         said = (_ZFS_NAMED.match(line.body) for line in (*report.context, *report.lines[:8]))
         named = next(filter(None, said), None)
-    if named is None or not is_telling(named["symbol"]):
+    if named is None or not _can_fault(Frame(function=named["symbol"])):
         return found
     names = [without_suffix(name) for name in found.trace.frames]
     if without_suffix(named["symbol"]) not in names:

@@ -62,7 +62,7 @@ _MACHINERY: Final = re.compile(
     r"|(?:_*print|check)_(?:other_)?cpu_stall\w*|print_other_cpu_stall|update_process_times|tick_(?:sched|nohz|handle)\w*|_*hrtimer_run_queues"
     r"|hrtimer_interrupt|_*(?:sysvec|smp)_apic_timer_interrupt|local_apic_timer_interrupt|perf_event_overflow|_*perf_event_nmi_handler"
     r"|intel_pmu_handle_irq|__perf_event_overflow|arch_timer_handler_\w+|handle_percpu_devid_irq|show_state_filter|__xfer_irq|irq_regs\w*"
-    r"|smp_send_\w+|(?:raw_)?irqentry_\w+"
+    r"|smp_send_\w+|(?:raw_)?irqentry_\w+|smp_\w*apic_timer_interrupt\w*"
 )
 
 # The kernel's own checks: they find what their caller did.
@@ -106,14 +106,14 @@ _LIBRARY: Final = re.compile(
     # waking, timers, work: a queue that its owner freed
     r"|_*wake_up\w*|try_to_wake_up|default_wake_function|autoremove_wake_function|_*complete(?:_all|_with_flags)?|swake_up\w*|prepare_to_(?:wait|swait)\w*|finish_(?:s?wait)|_*(?:mod|del|add)_timer\w*|(?:del|try_to_del)_timer\w*|_*timer_delete\w*|detach_(?:if_pending|timer)|(?:debug_)?(?:de)?activate\w*|_*queue_(?:work|delayed_work)\w*|insert_work\w*|_*(?:un)?map_kernel\w*"
     # drivers/base, lib/kobject.c
-    r"|kobject_\w+|_*kset_\w+|add_uevent_var|k(?:ref|obj)_\w+"
+    r"|device_(?:add|del|register|unregister|create|destroy)\w*|kobject_\w+|_*kset_\w+|add_uevent_var|k(?:ref|obj)_\w+"
     # a jump by a pointer
     r"|__x86_(?:indirect_thunk|return_thunk)\w*|_*x86_indirect\w*|_*srso\w*|retbleed\w*|\w*_thunk_\w+"
 )
 
 # Where a task waits: for a lock, a grace period, an event, another task.
 _WAIT: Final = re.compile(
-    r"_*(?:io_)?schedule\w*|__switch_to\w*|context_switch|__preempt_schedule\w*|preempt_schedule\w*|(?:raw_)?irqentry_exit\w*|_*cond_resched\w*|yield\w*|do_(?:nano)?sleep\w*|msleep\w*|usleep_range\w*|fsleep|(?:hrtimer|clock)_nanosleep\w*|common_nsleep\w*|schedule_hrtimeout\w*|exit_to_user_mode\w*|el1_interrupt|arm64_preempt\w*|resume_kernel"
+    r"_*(?:io_)?schedule\w*|__switch_to\w*|context_switch|__preempt_schedule\w*|preempt_schedule\w*|(?:raw_)?irqentry_exit\w*|_*cond_resched\w*|yield\w*|do_(?:nano)?sleep\w*|msleep\w*|usleep_range\w*|fsleep|(?:hrtimer|clock)_nanosleep\w*|common_nsleep\w*|schedule_hrtimeout\w*|el1_interrupt|arm64_preempt\w*|resume_kernel"
     r"|_*(?:mutex|ww_mutex|rt_mutex|rtmutex|rt_spin|rwbase|rwsem|semaphore)\w*|_*down(?:_\w+)?|_*rt_mutex\w*|(?:native_|__pv_)?queued_\w+lock_slowpath|_*raw_\w*lock\w*|__sched_text\w*|_*percpu_(?:down|rwsem)\w*|call_rwsem\w*|__rw\w*sem\w*"
     r"|rtnl_(?:lock|trylock|net_lock)\w*|rtnetlink_rcv|genl_(?:lock|rcv)\w*|nfnl_lock\w*|ops_lock|dev_(?:lock|get_lock)\w*|netdev_lock\w*|(?:device|dev|usb_lock|hub|cgroup|mmap|inode|lru|tty|cpus?|cpu_hotplug|console|vm_ops|kernfs|sb|super|pipe|ovl|uart|cpu_maps|namespace|mem_hotplug|get_online|get_mems_online)_(?:lock|read_lock|write_lock|update|begin|shared|mems|cpus)(?:_\w+)?|lock_(?:device_hotplug|rename|two_\w+|super|sock\w*|mount|mm\w*|vma\w*|buffer|page\w*|system_sleep|extent\w*)|_*lock_(?:sock|page|buffer|rename|metapage|super|two)\w*|_*folio_lock\w*|__super_lock|super_lock\w*|grab_super\w*|iterate_supers_type_lock|inode_lock\w*|pipe_lock\w*|tty_(?:lock|ldisc_lock)\w*|__tty_ldisc_lock\w*|ldsem_down\w*|_*ldsem_\w+|mmap_\w*lock\w*|cgroup_(?:lock|kn_lock_live)\w*|i_mmap_lock\w*|fdget_pos|__fdget_pos"
     r"|_*wait_(?:for|on|event|woken|queue|common|rcu|bit)\w*|wait|do_wait\w*|downgrade_write|lock_downgrade|_*bit_wait\w*|out_of_line_wait\w*|_*wait|\w+_wait_io|_*futex_wait\w*|\w*(?:_timed)?_?waitqueue\w*|swait_\w+|prepare_to_\w*wait\w*|_*inode_wait\w*|wb_wait\w*|folio_wait\w*|\w*wait_for_completion\w*|blk_(?:mq_)?(?:freeze|quiesce)\w*|bio_await\w*|\w+_wait_freeze|_*sync_(?:inode|dirty_buffer)\w*_wait"

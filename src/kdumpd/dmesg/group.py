@@ -45,11 +45,17 @@ def _function(cause: Cause, culprit: Culprit) -> str | None:
     if TRAITS[cause].culprit != "stalls":
         return folded(culprit.symbol)
     chosen = culprit.symbol
+    if any(map(_is_cross_call, culprit.path)):
+        return "smp_call_function"  # which CPU it waits for, no trace of its own tells
     for function in culprit.path[1:]:
         if is_dispatcher(function):
             break
         chosen = function if is_telling(function) else chosen
     return folded(chosen)
+
+
+def _is_cross_call(function: str) -> bool:
+    return function.startswith("smp_call_function")
 
 
 def _digits(*words: str) -> str:

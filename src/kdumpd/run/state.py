@@ -117,6 +117,8 @@ class Evidence:
             modules=found.modules if found else (),
             frames=found.frames if found else (),
             fingerprint=found.fingerprint if found else None,
+            group=found.group if found else None,
+            group_title=found.group_title if found else None,
             panic_text=found.text if found else (),
             reason=self.reason(),
             log=Log(name=self.log_name, size_bytes=len(self.log.data), tool=self.log.tool),

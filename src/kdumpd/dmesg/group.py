@@ -15,6 +15,8 @@ from kdumpd.dmesg.fingerprint import without_numbers
 from kdumpd.dmesg.functions import folded, is_dispatcher, is_telling
 
 _MESSAGE_CHARACTERS: Final = 60
+# Made on purpose, or by the death of a program: the function is always the same.
+_ALIKE: Final = frozenset({Cause.SYSRQ, Cause.KILLED_INIT})
 # Classes of fault that a cause alone does not tell apart; the first that matches the title counts.
 _CLASSES: Final = (
     (re.compile(r"BUG: K(?:ASAN|FENCE)"), "bad access"),
@@ -40,7 +42,7 @@ def find_group(cause: Cause, title: str, culprit: Culprit) -> tuple[str, str]:
 
 
 def _function(cause: Cause, culprit: Culprit) -> str | None:
-    if TRAITS[cause].culprit == "outside" or culprit.symbol is None or cause is Cause.SYSRQ:
+    if TRAITS[cause].culprit == "outside" or culprit.symbol is None or cause in _ALIKE:
         return None
     if TRAITS[cause].culprit != "stalls":
         return folded(culprit.symbol)

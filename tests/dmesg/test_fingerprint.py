@@ -43,7 +43,7 @@ def read(name: str) -> str:
 
 
 def other_times(log: str) -> str:
-    return re.sub(r"\[ *\d+\.(\d+)\]", r"[98765.\1]", log)
+    return re.sub(r"\[ *(\d+)\.(\d+)\]", lambda found: f"[{int(found[1]) + 5000:5}.{found[2]}]", log)
 
 
 def other_addresses(log: str) -> str:
@@ -52,16 +52,18 @@ def other_addresses(log: str) -> str:
 
 
 def other_offsets(log: str) -> str:
-    return re.sub(r"\+0x[0-9a-f]+/0x[0-9a-f]+", "+0x77/0x99", log)
+    # but 0, which says that the function before it never returned
+    return re.sub(r"\+0x(?!0/)[0-9a-f]+/0x[0-9a-f]+", "+0x77/0x99", log)
 
 
 def other_cpu(log: str) -> str:
-    return re.sub(r"(CPU: |CPU#|on cpu |on CPU )\d+", r"\g<1>5", log)
+    named = r"(CPU: |CPU#|on cpu |on CPU |backtrace for cpu |CPU |rcu: \s*(?=\d+-))(\d+)"
+    return re.sub(named, lambda found: f"{found[1]}{int(found[2]) + 8}", log)
 
 
 def other_pid(log: str) -> str:
-    log = re.sub(r"(PID: |Pid: )(?!1 |1,)\d+", r"\g<1>31337", log)
-    return re.sub(r":\d+(\]| blocked)", r":31337\1", log)
+    named = r"(PID: |Pid: |pid: ?|process |:|\bP| [DRI] {2,8}0 +)(\d{2,})(?=[\] ,/]|$)"
+    return re.sub(named, lambda found: f"{found[1]}{int(found[2]) + 30000}", log, flags=re.MULTILINE)
 
 
 def other_guesses(log: str) -> str:
@@ -112,18 +114,16 @@ def other_taint(log: str) -> str:
 
 
 def warning_before(log: str) -> str:
-    first, newline, rest = log.partition("\n")
     lines = ["------------[ cut here ]------------", "WARNING: CPU: 0 PID: 9 at a.c:1 unrelated+0x1/0x2"]
     lines += ["CPU: 0 PID: 9 Comm: other Not tainted 6.1.0 #1", "Call Trace:", " unrelated_caller+0x1/0x2"]
     lines += ["---[ end trace 0000000000000000 ]---", "eth0: link up"]
-    return first + newline + "".join(f"[    0.000100] {line}\n" for line in lines) + rest
+    return "".join(f"[    0.000100] {line}\n" for line in lines) + log
 
 
 def hung_before(log: str) -> str:
-    first, newline, rest = log.partition("\n")
     lines = ["INFO: task other:9 blocked for more than 122 seconds.", "Call Trace:", " schedule+0x1/0x2"]
     lines += [" unrelated+0x1/0x2", "eth0: link up"]
-    return first + newline + "".join(f"[    0.000100] {line}\n" for line in lines) + rest
+    return "".join(f"[    0.000100] {line}\n" for line in lines) + log
 
 
 def lines_after(log: str) -> str:

@@ -92,7 +92,9 @@ def _own_trace(report: Report, cause: Cause, traces: Sequence[Trace]) -> Trace:
     own = [trace for trace in traces if trace.caller == caller] or list(traces)
     if cause in (Cause.PANIC, Cause.KILLED_INIT):
         return next((trace for trace in own if trace.start >= report.panic and trace.sections), _first(own))
-    return _first([trace for trace in own if any(trace.sections)] or own)
+    known = [trace for trace in own if any(trace.sections)] or own
+    lost = report.title == report.panic and [trace for trace in known if trace.start < report.panic]
+    return lost[-1] if lost else _first(known)
 
 
 def _first(traces: Sequence[Trace]) -> Trace:
@@ -153,8 +155,8 @@ def _waiting(report: Report, traces: Sequence[Trace]) -> Culprit:
     """The task that the first line names, below the locks and waits."""
     hung = read_hung(report.lines[0].body) or Owner()
     own = [trace for trace in traces if trace.owner.pid == hung.pid and trace.start < report.panic]
-    trace = _first(own)
-    return _found(trace, _can_hang, hung)
+    near = [trace for trace in traces if not trace.grace_period and not _only_detects(trace)]
+    return _found(_first(own or near), _can_hang, hung)
 
 
 def _stalled(report: Report, cause: Cause, traces: Sequence[Trace]) -> Culprit:

@@ -18,7 +18,9 @@ KINDS = DATA / "kinds"
 EXPECTED = tomllib.loads((LOGS / "expected.toml").read_text())
 NAMES = sorted(EXPECTED)
 # Those with a carrier's prefix are not changed: the changes are of the kernel's own lines.
-ALL = NAMES + sorted(path.stem for path in KINDS.glob("*.log") if not path.stem.startswith(("prefix", "driver")))
+ALL = NAMES + sorted(
+    path.stem for path in KINDS.glob("*.log") if not path.stem.startswith(("prefix", "driver"))
+)
 FROM_OUTSIDE = {cause for cause in Cause if TRAITS[cause].culprit == "outside"}
 WITH_PATH = [
     name for name in NAMES if "symbol" in EXPECTED[name] and EXPECTED[name]["cause"] not in FROM_OUTSIDE

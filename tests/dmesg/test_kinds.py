@@ -1,8 +1,8 @@
 """One log for each kind of report, and what must be found in it (tests/data/kinds/cases.toml).
 
-Keys: ``crash = false``: none; ``cause``, ``symbol``, ``command``, ``pid``, ``cpu``, ``release``: equal ("none" is
-None); ``title_has``, ``text_has``, ``text_lacks``; ``frames_have``, ``frames_lack``; ``fingerprint_same_as`` and
-``fingerprint_differs_from``: another case; ``log``: the file of another case.
+Keys: ``crash = false``: none; ``cause``, ``symbol``, ``command``, ``pid``, ``cpu``, ``release``: equal
+("none" is None); ``title_has``, ``text_has``, ``text_lacks``; ``frames_have``, ``frames_lack``;
+``fingerprint_same_as`` and ``fingerprint_differs_from``: another case; ``log``: the file of another case.
 """
 
 import tomllib

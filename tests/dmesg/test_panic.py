@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdumpd.dmesg.causes import Cause
 from kdumpd.dmesg.lines import last_lines, safe_lines, tail
-from kdumpd.dmesg.panic import TEXT_LINES, Cause, Panic, find_panic
+from kdumpd.dmesg.panic import TEXT_LINES, Panic, find_panic
 
 LOGS = Path(__file__).parents[1] / "data" / "logs"
 EXPECTED: dict[str, dict[str, Any]] = tomllib.loads((LOGS / "expected.toml").read_text())

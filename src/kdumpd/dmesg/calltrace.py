@@ -44,7 +44,7 @@ _ARM_FRAME: Final = re.compile(
 _PLACE: Final = re.compile(
     r"(?:(?:RIP: (?:0010|0018|e030|0008):|E?IP:(?: 00[16]0:)?|E?IP is at|PC is at|epc *:|pc :|NIP:?"
     r"|mce: .{0,40}RIP) ?)"
-    rf"(?:.{{0,60}}\{{)?(?:\[<?[0-9a-f]{{1,16}}>?\] *){{0,2}}(?P<symbol>{_SYMBOL})\+(?P<offset>0x[0-9a-f]{{1,8}})"
+    rf"(?:.{{0,60}}\{{)?(?:\[<?[0-9a-f]{{1,16}}>?\] *){{0,2}}(?P<symbol>{_SYMBOL})\+0x[0-9a-f]{{1,8}}"
     r"(?:/0x[0-9a-f]{1,8})?(?: \[(?P<module>[\w-]{1,64})[^\]]{0,64}\])?",
     re.ASCII,
 )

@@ -19,7 +19,7 @@ _ZFS_LINES: Final = 4
 
 _ANNOUNCES: Final = re.compile(
     r"-{4,}\[ cut here|kernel tried to execute|unable to execute userspace code|(?:sysrq: )?SysRq ?: Trigger"
-    r"|.{0,40}skb_(?:over|under)_panic|list_(?:add|del|corruption)\S{0,20}\b.{0,20}corruption|.{0,20}usercopy: "
+    r"|.{0,40}skb_(?:over|under)_panic|list_(?:add|del)\S{0,20} corruption|.{0,20}usercopy: "
     r"|page ?:[0-9a-f]|page: refcount|head:|page dumped because|raw: [0-9a-f]|flags: 0x|\w{2,8} flags: 0x"
     r"|kasan: |KASAN: |refcount_t: |VERIFY|ASSERT|.{0,40}[Aa]ssertion fail|PANIC at |detected buffer overflow"
     r"|(?:mem|str)\w{2,8}: detected|BUG .{1,60}(?:Tainted|Not tainted)|ODEBUG: |kobject: |DEBUG_LOCKS_WARN_ON"

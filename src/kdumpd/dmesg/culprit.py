@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from attrs import frozen
+from attrs import field, frozen
 
 from kdumpd.dmesg.calltrace import Frame, Owner, Trace, read_hung, read_owner
 from kdumpd.dmesg.causes import TRAITS, Cause
@@ -55,8 +55,8 @@ class Culprit:
     symbol: str | None = None
     module: str | None = None
     path: tuple[str, ...] = ()
-    trace: Trace = Trace()
-    owner: Owner = Owner()
+    trace: Trace = field(factory=Trace)
+    owner: Owner = field(factory=Owner)
 
 
 def find_culprit(report: Report, cause: Cause, traces: Sequence[Trace]) -> Culprit:
@@ -147,7 +147,9 @@ def _named(report: Report, cause: Cause, found: Culprit) -> Culprit:
             symbol=named["symbol"], path=(named["symbol"], *found.path), trace=found.trace, owner=found.owner
         )
     return _found(
-        found.trace, lambda frame: without_suffix(frame.function) == without_suffix(named["symbol"]), found.owner
+        found.trace,
+        lambda frame: without_suffix(frame.function) == without_suffix(named["symbol"]),
+        found.owner,
     )
 
 
@@ -231,10 +233,15 @@ def _stalled_owners(report: Report) -> list[Owner]:
         one, several = _STALLED_CPU.match(line.body), _STALLED_CPUS.match(line.body)
         cpus += [int(one["cpu"])] if one else []
         if several:
-            cpus += [int(word) for word in re.findall(r"(?<![\w-])(\d{1,6})(?:-[^ ]*)?(?![\w])", several["cpus"])]
+            cpus += [
+                int(word) for word in re.findall(r"(?<![\w-])(\d{1,6})(?:-[^ ]*)?(?![\w])", several["cpus"])
+            ]
         if _BLOCKED_TASKS.match(line.body):
             pids += [int(pid) for pid in _STALLED_TASK.findall(line.body)]
-    return [*(Owner(cpu=cpu) for cpu in dict.fromkeys(cpus)), *(Owner(pid=pid) for pid in dict.fromkeys(pids))]
+    return [
+        *(Owner(cpu=cpu) for cpu in dict.fromkeys(cpus)),
+        *(Owner(pid=pid) for pid in dict.fromkeys(pids)),
+    ]
 
 
 def _first_owner(report: Report) -> Owner:

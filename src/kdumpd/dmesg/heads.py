@@ -8,7 +8,8 @@ from kdumpd.dmesg.lines import PREFIX
 _EXCEPTIONS: Final = (
     r"(?:divide[_ ]error|overflow|bounds|invalid opcode|device not available|double fault|invalid TSS"
     r"|segment not present|stack[- ]segment(?: fault)?|alignment check|int3|debug|coprocessor\w*[_ ]\w+"
-    r"|(?:x87 )?fpu exception|simd exception|iret exception|spurious[- ]interrupt bug|control protection fault"
+    r"|(?:x87 )?fpu exception|simd exception|iret exception|spurious[- ]interrupt bug"
+    r"|control protection fault"
     r"|coprocessor segment overrun|unknown exception|#VC exception|virtualization exception"
     r"|(?:segment-related )?general protection fault)"
 )
@@ -39,17 +40,22 @@ _WORDS: Final = {
     # drivers/tty/sysrq.c
     "sysrq": r"(?:sysrq: )?(?:SysRq ?: )?Trigger a crash",
     # lib/bug.c; die(), fault.c, traps.c and dumpstack.c of each architecture
-    "fault": r"BUG: (?:kernel NULL pointer|[Uu]nable to handle|stack guard page|(?:TASK|IRQ|\#DF) stack guard)"
-    r"|(?:Oops|Internal error)\b[^\n]{0,160}?\[\#\d|[Kk]ernel BUG at |general protection fault[^\n]{0,120}?\[\#"
+    "fault": r"BUG: (?:kernel NULL pointer|[Uu]nable to handle|stack guard page|(?:TASK|IRQ) stack guard)"
+    r"|(?:Oops|Internal error)\b[^\n]{0,160}?\[\#\d|[Kk]ernel BUG at "
+    r"|general protection fault[^\n]{0,120}?\[\#"
     r"|Internal error: |(?:CPU \d{1,6} )?Unable to handle kernel|Unhandled fault: |Insufficient stack space"
-    r"|(?:traps: )?PANIC: double fault|Unhandled [^\n]{1,40}? exception on CPU|Bad mode in [^\n]{1,60}? detected"
+    r"|(?:traps: )?PANIC: double fault|Unhandled [^\n]{1,40}? exception on CPU"
+    r"|Bad mode in [^\n]{1,60}? detected"
     r"|Unexpected kernel BRK|" + _EXCEPTIONS + r"(?:,[^\n]{0,80}?)?: [0-9a-f]{1,8} \[\#",
     # __warn(), kernel/panic.c; KASAN, UBSAN and the like panic with it under panic_on_warn
     "warning": r"WARNING: |BUG: |UBSAN: ",
 }
 HEAD: Final = re.compile(
     "^(?=[^\n]{5})"  # no head is shorter; most of the lines of a log full of lines are
-    + PREFIX + "(?:" + "|".join(f"(?P<{kind}>{words})" for kind, words in _WORDS.items()) + ")",
+    + PREFIX
+    + "(?:"
+    + "|".join(f"(?P<{kind}>{words})" for kind, words in _WORDS.items())
+    + ")",
     re.ASCII | re.MULTILINE,
 )
 """A line that begins a report; the name of the group that matches is its kind."""

@@ -115,7 +115,9 @@ def _cause(kind: str, title: str, traces: Sequence[Trace]) -> Cause:
     if kind != "fault":
         return Cause(kind.replace("_", "-"))
     place = traces[0].place if traces else None
-    if place and place.function == "sysrq_handle_crash":  # before 5.x sysrq-c was a NULL dereference on purpose
+    if (
+        place and place.function == "sysrq_handle_crash"
+    ):  # before 5.x sysrq-c was a NULL dereference on purpose
         return Cause.SYSRQ
     if "NULL pointer dereference" in title:
         return Cause.NULL_DEREFERENCE

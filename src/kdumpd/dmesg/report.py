@@ -149,7 +149,9 @@ def _context(text: str, boot: _Boot, kind: str, start: int, *, announced: bool) 
     first = start
     if kind == "fault":
         before = (boot.earlier_fault, boot.above_panic.get("warning", boot.heads.get("warning")))
-        linked = (report_before(text, place, start) for place in before if place is not None and place < start)
+        linked = (
+            report_before(text, place, start) for place in before if place is not None and place < start
+        )
         first = min((place for place in linked if place is not None), default=start)
     if kind == "hung_task":
         head = read_lines(text[start : start + 2048], 1)

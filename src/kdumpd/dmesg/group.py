@@ -12,7 +12,7 @@ from typing import Final
 from kdumpd.dmesg.causes import TRAITS, Cause
 from kdumpd.dmesg.culprit import Culprit
 from kdumpd.dmesg.fingerprint import without_numbers
-from kdumpd.dmesg.functions import folded, is_dispatcher, is_telling
+from kdumpd.dmesg.functions import folded, is_dispatcher, is_telling, without_suffix
 
 _MESSAGE_CHARACTERS: Final = 60
 # Made on purpose, or by the death of a program: the function is always the same.
@@ -44,6 +44,9 @@ def find_group(cause: Cause, title: str, culprit: Culprit) -> tuple[str, str]:
 def _function(cause: Cause, culprit: Culprit) -> str | None:
     if TRAITS[cause].culprit == "outside" or culprit.symbol is None or cause in _ALIKE:
         return None
+    if TRAITS[cause].culprit == "waits":
+        waits = map(_waits_for_all, culprit.trace.frames)
+        return next(filter(None, waits), folded(culprit.symbol))
     if TRAITS[cause].culprit != "stalls":
         return folded(culprit.symbol)
     chosen = culprit.symbol
@@ -54,6 +57,13 @@ def _function(cause: Cause, culprit: Culprit) -> str | None:
             break
         chosen = function if is_telling(function) else chosen
     return folded(chosen)
+
+
+def _waits_for_all(function: str) -> str | None:
+    """What the whole kernel has one of: who waits for it was there by chance."""
+    if re.match(r"_*synchronize_(?:s?rcu|net|sched)", function):
+        return "synchronize_rcu"
+    return "rtnl_lock" if without_suffix(function) == "rtnl_lock" else None
 
 
 def _is_cross_call(function: str) -> bool:

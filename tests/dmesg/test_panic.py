@@ -84,7 +84,19 @@ def test_the_corpus_is_whole() -> None:
 @pytest.mark.parametrize("name", sorted(EXPECTED))
 def test_log_of_the_corpus(name: str) -> None:
     panic, wanted = found(read(name)), EXPECTED[name]
-    for key in ("cause", "title", "symbol", "command", "pid", "cpu", "taint", "release", "fingerprint"):
+    for key in (
+        "cause",
+        "title",
+        "symbol",
+        "command",
+        "pid",
+        "cpu",
+        "taint",
+        "release",
+        "fingerprint",
+        "group",
+        "group_title",
+    ):
         assert getattr(panic, key) == wanted.get(key), key
     assert panic.modules[:4] == tuple(wanted["modules"])
     assert len(panic.modules) == wanted["module_count"]

@@ -14,7 +14,7 @@ from kdumpd.text import in_columns, moment, printable, size
 def table(crashes: Sequence[Crash]) -> str:
     """A line for each crash."""
     seen = times_seen(crashes)
-    rows = [("CRASH", "CAUSE", "KERNEL", "DUMP", "SIZE", "FINGERPRINT", "SEEN")]
+    rows = [("CRASH", "CAUSE", "KERNEL", "DUMP", "SIZE", "GROUP", "FINGERPRINT", "SEEN")]
     for crash in crashes:
         record = crash.record
         rows.append(
@@ -24,11 +24,12 @@ def table(crashes: Sequence[Crash]) -> str:
                 record.release or "-",
                 crash.dump_state,
                 size(crash.size_bytes),
+                record.group or "-",
                 record.fingerprint or "-",
                 str(seen[record.fingerprint]) if record.fingerprint else "-",
             )
         )
-    return in_columns(rows, right=(4, 6))
+    return in_columns(rows, right=(4, 7))
 
 
 def details(crash: Crash, seen: Iterable[str]) -> str:

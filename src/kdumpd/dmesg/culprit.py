@@ -35,6 +35,7 @@ _STALLED_CPU: Final = re.compile(r"(?:rcu: )?(?P<cpu>\d{1,6})(?:-[.\w!?]{1,12})?
 _STALLED_CPUS: Final = re.compile(r"(?:rcu: )?INFO: rcu_.{0,80}?\{(?P<cpus>[^}]{1,200})\}", re.ASCII)
 _STALLED_TASK: Final = re.compile(r"\bP(?P<pid>\d{1,10})\b", re.ASCII)
 _BLOCKED_TASKS: Final = re.compile(r"(?:rcu: )?Tasks blocked on|.{0,20}\{.{0,80}\bP\d")
+_MCE_IN_USER: Final = re.compile(r"mce: .{0,40}RIP(?: !INEXACT!)? (?:00)?33:")
 _STALL_LINES: Final = 60
 _SWITCH: Final = re.compile(r"_*(?:preempt_)?schedule|_*cond_resched")
 _IDLE: Final = re.compile(r"swapper/\d+")
@@ -102,7 +103,7 @@ def _first(traces: Sequence[Trace]) -> Trace:
 
 
 def _was_in_user(report: Report, trace: Trace) -> bool:
-    return trace.in_user or any("RIP !INEXACT! 33:" in line.body for line in report.lines[:60])
+    return trace.in_user or any(_MCE_IN_USER.match(line.body) for line in report.lines[:60])
 
 
 def _found(

@@ -82,7 +82,8 @@ _MACHINERY: Final = re.compile(
     r"|perf_event_overflow|_*perf_event_nmi_handler"
     r"|intel_pmu_handle_irq|__perf_event_overflow|arch_timer_handler_\w+|handle_percpu_devid_irq"
     r"|show_state_filter|__xfer_irq|irq_regs\w*"
-    r"|smp_send_\w+|(?:raw_)?irqentry_\w+|smp_\w*apic_timer_interrupt\w*"
+    r"|smp_send_\w+|el1_interrupt|el1h?_64_irq_handler|arm64_preempt\w*|call_on_irq_stack"
+    r"|handle_riscv_irq|do_irq|generic_handle_arch_irq|smp_\w*apic_timer_interrupt_\w+|(?:raw_)?irqentry_\w+|smp_\w*apic_timer_interrupt\w*"
 )
 
 # The kernel's own checks: they find what their caller did.

@@ -24,6 +24,10 @@ _CLASSES: Final = (
     (re.compile(r"double fault|stack guard|Insufficient stack|stack overflow"), "stack overflow"),
     (re.compile(r"(?:Oops: )?divide[_ ]error"), "divide error"),
     (re.compile(r"invalid opcode|illegal instruction|undefined instruction"), "invalid instruction"),
+    (
+        re.compile(r"(?:Oops: )?(?:simd|x87|fpu|coprocessor|int3|alignment|bounds|overflow|iret|control) "),
+        "exception",
+    ),
 )
 
 

@@ -40,7 +40,7 @@ _WORDS: Final = {
     # drivers/tty/sysrq.c
     "sysrq": r"(?:sysrq: )?(?:SysRq ?: )?Trigger a crash",
     # lib/bug.c; die(), fault.c, traps.c and dumpstack.c of each architecture
-    "fault": r"BUG: (?:kernel NULL pointer|[Uu]nable to handle|stack guard page|(?:TASK|IRQ) stack guard)"
+    "fault": r"BUG: (?:kernel NULL pointer|[Uu]nable to handle|stack guard page|(?:TASK|IRQ|\#DF) stack)"
     r"|(?:Oops|Internal error)\b[^\n]{0,160}?\[\#\d|[Kk]ernel BUG at "
     r"|general protection fault[^\n]{0,120}?\[\#"
     r"|Internal error: |(?:CPU \d{1,6} )?Unable to handle kernel|Unhandled fault: |Insufficient stack space"

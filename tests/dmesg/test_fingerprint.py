@@ -59,7 +59,7 @@ def other_offsets(log: str) -> str:
 
 
 def other_cpu(log: str) -> str:
-    named = r"(CPU: |CPU#|on cpu |on CPU |backtrace for cpu |CPU |rcu: \s*(?=\d+-))(\d+)"
+    named = r"(CPU: |CPU#|on cpu {1,4}|on CPU |backtrace for cpu |CPU |\{ ?|\t(?=\d+(?:-\S|: \()))(\d+)"
     return re.sub(named, lambda found: f"{found[1]}{int(found[2]) + 8}", log)
 
 

@@ -48,6 +48,8 @@ def record(folder: Path, stamp: str, time_s: int, log: bytes) -> CrashRecord:
         modules=found.modules,
         frames=found.frames,
         fingerprint=found.fingerprint,
+        group=found.group,
+        group_title=found.group_title,
         panic_text=found.text,
         reason=f"kernel panic, kdump collected: /persist/kcrashes/{path.name}",
         log=Log(name=f"dmesg-{stamp}.log", size_bytes=len(log), tool="makedumpfile"),

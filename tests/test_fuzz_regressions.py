@@ -54,10 +54,9 @@ def test_a_log_full_of_first_lines_does_not_fill_the_memory() -> None:
     assert peak_bytes < 16 << 20  # 5 MiB; 65 when each such line was remembered
 
 
-def test_a_report_is_looked_for_in_the_last_mebibyte() -> None:
+def test_a_report_is_found_however_far_from_the_end_it_is() -> None:
     filler = b"x" * 99 + b"\n"
-    assert find_panic(OOPS + filler * 10_000) is not None
-    assert find_panic(OOPS + filler * 11_000) is None
+    assert find_panic(OOPS + filler * 30_000) is not None
     assert find_panic(filler * 40_000 + OOPS) is not None
 
 

@@ -25,6 +25,13 @@ ELSEWHERE = {
     "crashes/archive": "crashes/test_bundle.py",
     "crashes/describe": "crashes/test_bundle.py",
     "dmesg/report": "dmesg/test_panic.py",
+    "dmesg/search": "dmesg/test_panic.py",
+    # What a report means is tried on whole logs of every kind.
+    "dmesg/context": "dmesg/test_kinds.py",
+    "dmesg/culprit": "dmesg/test_kinds.py",
+    "dmesg/functions": "dmesg/test_kinds.py",
+    "dmesg/heads": "dmesg/test_kinds.py",
+    "dmesg/poison": "dmesg/test_code.py",
     "dump/stream": "dump/test_job.py",
     "dump/verdict": "dump/test_job.py",
     "host/commit": "dump/test_capture.py",

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from kdumpd.crashes.inventory import Crash, find_crash
     from kdumpd.crashes.inventory import read_folder as read_crashes
     from kdumpd.crashes.record import CrashRecord, parse_record
-    from kdumpd.dmesg.panic import Cause, Panic, find_panic
+    from kdumpd.dmesg.causes import Cause
+    from kdumpd.dmesg.panic import Panic, find_panic
     from kdumpd.dump.capture import capture_dump
     from kdumpd.dump.copy import Seekable, place_stream
     from kdumpd.dump.makedumpfile import PageReport
@@ -110,7 +111,7 @@ __all__ = [
 # Where each name is defined: its module, and its name there if that is another one.
 _HOMES = {
     "BudgetSettings": "config",
-    "Cause": "dmesg.panic",
+    "Cause": "dmesg.causes",
     "Changes": "storage.changes",
     "Config": "config",
     "ConfigError": "errors",

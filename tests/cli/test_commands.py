@@ -62,7 +62,7 @@ def kdumpd(capsys: pytest.CaptureFixture[str]) -> Command:
 
 def test_list_is_a_table_newest_first(kdumpd: Command, folder: Path) -> None:
     head, *lines = kdumpd("list", folder).splitlines()
-    assert head.split() == ["CRASH", "CAUSE", "KERNEL", "DUMP", "SIZE", "FINGERPRINT", "SEEN"]
+    assert head.split() == ["CRASH", "CAUSE", "KERNEL", "DUMP", "SIZE", "GROUP", "FINGERPRINT", "SEEN"]
     assert [line.split("  ")[1] for line in lines] == [
         "null-dereference in kdtest_write_null",
         "sysrq in sysrq_handle_crash",

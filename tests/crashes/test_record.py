@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdumpd.crashes.record import MAX_RECORD_BYTES, SCHEMA, CrashRecord, Log, Phase, parse_record
-from kdumpd.dmesg.panic import Cause
+from kdumpd.dmesg.causes import Cause
 from kdumpd.dump.makedumpfile import PageReport
 from kdumpd.dump.verdict import NO_DUMP, Verdict
 from kdumpd.errors import FormatError

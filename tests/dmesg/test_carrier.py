@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdumpd.dmesg.carrier import unwrap
+from kdumpd.dmesg.causes import Cause
 from kdumpd.dmesg.lines import PIECE_BYTES, decode
-from kdumpd.dmesg.panic import Cause, find_panic
+from kdumpd.dmesg.panic import find_panic
 
 LOG = (Path(__file__).parents[1] / "data/logs/null-dereference-6.12.log").read_bytes()
 TIME = "[  812.400000] "

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdumpd.dmesg.causes import Cause
 from kdumpd.dmesg.lines import last_lines, safe_lines, tail
-from kdumpd.dmesg.panic import TEXT_LINES, Cause, Panic, find_panic
+from kdumpd.dmesg.panic import TEXT_LINES, Panic, find_panic
 
 LOGS = Path(__file__).parents[1] / "data" / "logs"
 EXPECTED: dict[str, dict[str, Any]] = tomllib.loads((LOGS / "expected.toml").read_text())
@@ -83,7 +84,19 @@ def test_the_corpus_is_whole() -> None:
 @pytest.mark.parametrize("name", sorted(EXPECTED))
 def test_log_of_the_corpus(name: str) -> None:
     panic, wanted = found(read(name)), EXPECTED[name]
-    for key in ("cause", "title", "symbol", "command", "pid", "cpu", "taint", "release", "fingerprint"):
+    for key in (
+        "cause",
+        "title",
+        "symbol",
+        "command",
+        "pid",
+        "cpu",
+        "taint",
+        "release",
+        "fingerprint",
+        "group",
+        "group_title",
+    ):
         assert getattr(panic, key) == wanted.get(key), key
     assert panic.modules[:4] == tuple(wanted["modules"])
     assert len(panic.modules) == wanted["module_count"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.fuzz.cursor import Cursor
 from tests.fuzz.target import Target, is_safe
 
-from kdumpd.dmesg import fingerprint, panic
+from kdumpd.dmesg import calltrace, panic
 from kdumpd.dmesg.lines import LINE_CHARACTERS, decode, last_lines, read_lines, safe_lines, tail
 
 _LOGS = Path(__file__).parent.parent / "data" / "logs"
@@ -40,17 +40,17 @@ def _panic(case: bytes) -> None:
     assert 0 < len(found.text) <= panic.TEXT_LINES
     assert found.title
     assert re.fullmatch("[0-9a-f]{16}", found.fingerprint)
+    assert re.fullmatch("[0-9a-f]{16}", found.group)
     names = filter(None, (found.symbol, found.command, found.taint, found.release))
-    shown = (found.title, *found.text, *names, *found.modules, *found.frames)
+    shown = (found.title, found.group_title, *found.text, *names, *found.modules, *found.frames)
     assert all(is_safe(text) and len(text) <= LINE_CHARACTERS for text in shown)
 
 
 def _panic_lines(case: bytes) -> None:
     log = _log_of(case)
     _panic(log)
-    trace = fingerprint.read_trace(read_lines(decode(log), _TRACE_LINES))
-    assert len(trace.frames) <= len(trace.lines)
-    assert set(trace.path(interrupted=True)) <= set(trace.frames)
+    for trace in calltrace.read_traces(read_lines(decode(log), _TRACE_LINES)):
+        assert len(trace.frames) <= len(trace.lines)
 
 
 def _log_of(case: bytes) -> bytes:

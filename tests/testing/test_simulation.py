@@ -8,7 +8,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from kdumpd.dmesg.panic import Cause, find_panic
+from kdumpd.dmesg.causes import Cause
+from kdumpd.dmesg.panic import find_panic
 from kdumpd.dump import kdumpfile
 from kdumpd.errors import DumpError, StorageError
 from kdumpd.host.mounts import find_mount

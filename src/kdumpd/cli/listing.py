@@ -14,7 +14,7 @@ from kdumpd.text import in_columns, moment, printable, size
 def table(crashes: Sequence[Crash]) -> str:
     """A line for each crash."""
     seen = times_seen(crashes)
-    rows = [("CRASH", "CAUSE", "KERNEL", "DUMP", "SIZE", "FINGERPRINT", "SEEN")]
+    rows = [("CRASH", "CAUSE", "KERNEL", "DUMP", "SIZE", "GROUP", "FINGERPRINT", "SEEN")]
     for crash in crashes:
         record = crash.record
         rows.append(
@@ -24,11 +24,12 @@ def table(crashes: Sequence[Crash]) -> str:
                 record.release or "-",
                 crash.dump_state,
                 size(crash.size_bytes),
+                record.group or "-",
                 record.fingerprint or "-",
                 str(seen[record.fingerprint]) if record.fingerprint else "-",
             )
         )
-    return in_columns(rows, right=(4, 6))
+    return in_columns(rows, right=(4, 7))
 
 
 def details(crash: Crash, seen: Iterable[str]) -> str:
@@ -65,6 +66,7 @@ def _facts(crash: Crash, seen: list[str]) -> list[str]:
         "task": record.command,
         "taint": taints(record.taint),
         "modules": " ".join(record.modules),
+        "group": f"{record.group}, {record.group_title}" if record.group else None,
         "fingerprint": _often(record.fingerprint, len(seen)),
         "also in": ", ".join(stamp for stamp in seen if stamp != crash.stamp),
         "dump": describe_dump(crash),
@@ -121,6 +123,8 @@ def overview(crashes: Sequence[Crash]) -> list[dict[str, Any]]:
             "release": crash.record.release,
             "dump": crash.dump_state,
             "size_bytes": crash.size_bytes,
+            "group": crash.record.group,
+            "group_title": crash.record.group_title,
             "fingerprint": crash.record.fingerprint,
             "seen": seen[crash.record.fingerprint] if crash.record.fingerprint else None,
             "files": {kind: str(file.path) for kind, file in crash.files.items()},

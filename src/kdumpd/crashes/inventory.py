@@ -17,7 +17,7 @@ from attrs import evolve, frozen
 from kdumpd.crashes.artefacts import Artefact, find_artefacts, parse_name
 from kdumpd.crashes.record import MAX_RECORD_BYTES, SCHEMA, CrashRecord, Log, parse_record
 from kdumpd.dmesg.lines import tail
-from kdumpd.dmesg.panic import Panic, find_panic
+from kdumpd.dmesg.panic import find_panic
 from kdumpd.dump import kdumpfile
 from kdumpd.dump.verdict import NO_DUMP, Verdict
 from kdumpd.errors import FormatError, KdumpError, StorageError, trouble
@@ -285,20 +285,6 @@ def _with_log(record: CrashRecord, file: File) -> CrashRecord:
     log = tail(_read(file.path, MAX_LOG_BYTES), MAX_LOG_BYTES)
     saved = evolve(record, log=Log(name=file.path.name, size_bytes=file.size_bytes, tool=None))
     found = find_panic(log)
-    return _with_panic(saved, found) if found else saved
-
-
-def _with_panic(record: CrashRecord, found: Panic) -> CrashRecord:
-    return evolve(
-        record,
-        release=record.release or found.release,
-        cause=found.cause.value,
-        title=found.title,
-        symbol=found.symbol,
-        command=found.command,
-        taint=found.taint,
-        modules=found.modules,
-        frames=found.frames,
-        fingerprint=found.fingerprint,
-        panic_text=found.text,
-    )
+    if found is None:
+        return saved
+    return evolve(saved.with_panic(found), release=saved.release or found.release)

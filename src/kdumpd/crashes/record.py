@@ -95,6 +95,8 @@ class CrashRecord:
     modules: tuple[str, ...] = ()
     frames: tuple[str, ...] = ()
     fingerprint: str | None = None
+    group: str | None = None
+    group_title: str | None = None
     panic_text: tuple[str, ...] = ()
     reason: str
     log: Log
@@ -117,6 +119,8 @@ class CrashRecord:
             modules=found.modules,
             frames=found.frames,
             fingerprint=found.fingerprint,
+            group=found.group,
+            group_title=found.group_title,
             panic_text=found.text,
         )
 

@@ -21,6 +21,7 @@ class LastCrash:
         reason: its line of ``reboot-reason``.
         cause: the kind of crash.
         title: the line of the log that names it.
+        group_title: its group in words.
         dump_state: ``complete``, ``incomplete`` or ``none``.
     """
 
@@ -29,6 +30,7 @@ class LastCrash:
     reason: str | None = None
     cause: str | None = None
     title: str | None = None
+    group_title: str | None = None
     dump_state: str | None = None
 
 
@@ -49,6 +51,7 @@ def find_last_crash(machine: MachineFiles, directory: str) -> LastCrash | Unknow
         reason=_text(record.get("reason")),
         cause=_text(record.get("cause")),
         title=_text(record.get("title")),
+        group_title=_text(record.get("group_title")),
         dump_state=_text(dump.get("state")) if isinstance(dump, dict) else None,
     )
 

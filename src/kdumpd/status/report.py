@@ -185,5 +185,6 @@ def _crash_json(crash: LastCrash | Unknown | None) -> dict[str, object] | None:
         "reason": crash.reason,
         "cause": crash.cause,
         "title": crash.title,
+        "group_title": crash.group_title,
         "dump_state": crash.dump_state,
     }

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kdumpd.config import Console as ConsoleSettings
     from kdumpd.config import CrashLoop as CrashLoopSettings
     from kdumpd.config import Dump as DumpSettings
+    from kdumpd.config import Encryption as EncryptionSettings
     from kdumpd.config import Reasons as ReasonsSettings
     from kdumpd.config import Reboot as RebootSettings
     from kdumpd.config import Retention as RetentionSettings
@@ -56,6 +57,7 @@ __all__ = [
     "CrashRecord",
     "DumpError",
     "DumpSettings",
+    "EncryptionSettings",
     "Ending",
     "Finish",
     "Folder",
@@ -116,6 +118,7 @@ _HOMES = {
     "CrashRecord": "crashes.record",
     "DumpError": "errors",
     "DumpSettings": "config:Dump",
+    "EncryptionSettings": "config:Encryption",
     "Ending": "run.finish",
     "Finish": "run.finish",
     "Folder": "host.folder",

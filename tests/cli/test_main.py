@@ -125,10 +125,10 @@ def test_a_program_that_hangs_costs_no_more_than_the_budget(broken_vmcore: Path)
 HUNG_LOOP = """
 import os, time, trio
 from kdumpd.config import parse_config
-from kdumpd.host.machine import Machine
+from kdumpd.host.linux import LinuxMachine
 from kdumpd.run.supervisor import supervise
 
-class Hung(Machine):
+class Hung(LinuxMachine):
     def mounts(self):
         time.sleep(60)  # not a trio sleep: the event loop itself hangs
 

@@ -49,6 +49,26 @@ def machine(simulated_machine: SimulatedMachine) -> SimulatedMachine:
 # What lands on disk
 
 
+async def test_what_is_wrong_with_the_settings_is_said_and_recorded(
+    machine: SimulatedMachine, autojump_clock: MockClock
+) -> None:
+    outcome = await supervise(configured(), machine=machine, warnings=["f.toml: dump.level: must be 0 to 31"])
+    assert outcome.complete
+    assert machine.console.lines()[0] == "kdumpd: f.toml: dump.level: must be 0 to 31"
+    record = json.loads((machine.files() / "kcrashes" / RECORD).read_text())
+    assert record["warnings"] == ["f.toml: dump.level: must be 0 to 31"]
+
+
+async def test_the_panic_text_is_on_every_console(
+    machine: SimulatedMachine, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "consoles", lambda: ("/dev/tty0", "/dev/ttyS0"))
+    machine.console.block("/dev/tty0")
+    await supervise(configured(), machine=machine)
+    assert BEGIN in machine.console.lines("/dev/ttyS0")
+    assert machine.console.lines("/dev/console") == []
+
+
 async def test_everything_is_collected(machine: SimulatedMachine, autojump_clock: MockClock) -> None:
     outcome = await collect(machine)
     assert outcome.complete
@@ -411,17 +431,17 @@ async def test_the_total_budget_ends_the_wait_for_storage(
 async def test_the_floor_is_kept_free(machine: SimulatedMachine, autojump_clock: MockClock) -> None:
     big = make_kdump(pages=600, compression="none")
     machine.makedumpfile.dump = lambda _level, _compression: big
-    machine.disk.fill(leave_bytes=(4 << 30) + (2 << 20))
+    machine.disk.fill(leave_bytes=4354 << 20)
     await collect(machine)
-    why = "space ran out: 4096 MiB must stay free"
+    why = "space ran out: 4352 MiB must stay free"
     assert reason(machine) == f"{COMPLETE} (incomplete: {why})\n"
-    assert machine.disk.free_bytes >= 4 << 30
+    assert machine.disk.free_bytes >= 4352 << 20
 
 
 async def test_too_little_room_for_any_dump(machine: SimulatedMachine, autojump_clock: MockClock) -> None:
     machine.disk.fill(leave_bytes=100 << 20)
     await collect(machine)
-    why = "only 99 MiB free on /persist, and 4096 MiB must stay free"
+    why = "only 99 MiB free on /persist, and 4352 MiB must stay free"
     assert reason(machine) == f"{LOG_ONLY} (no kdump: {why})\n"
 
 

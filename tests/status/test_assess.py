@@ -15,7 +15,7 @@ from kdumpd.host.folder import Space
 from kdumpd.host.mounts import Mount
 from kdumpd.status import assess as status
 from kdumpd.status import remedies
-from kdumpd.status.assess import Status, assess
+from kdumpd.status.assess import Status, assess, room_bytes
 from kdumpd.status.files import Unknown
 
 PROJECT = Path(__file__).parents[2]
@@ -191,7 +191,7 @@ def test_unknown_space() -> None:
     assert codes(with_facts(space=Unknown(source="/persist", why=DENIED))) == ["unknown"]
 
 
-FLOOR = 4 * GIB
+FLOOR = 4352 * MIB
 
 
 @pytest.mark.parametrize(
@@ -212,6 +212,7 @@ def test_space_is_what_the_floor_leaves(free_bytes: int, reasons: list[str], war
 def test_what_must_stay_free_is_as_configured() -> None:
     settings = Storage(min_free_bytes=20 * GIB)
     assert codes(with_facts(config=Config(storage=settings))) == ["no-space"]
+    assert room_bytes(with_facts(config=Config(dump=Dump(max_bytes=MIB))).facts) == MIB
 
 
 def test_missing_makedumpfile() -> None:

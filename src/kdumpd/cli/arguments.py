@@ -47,7 +47,7 @@ def _add_show(commands: "Commands") -> None:
 
 
 def _add_prune(commands: "Commands") -> None:
-    parser = _add(commands, "prune", "remove the oldest dumps and logs")
+    parser = _add(commands, "prune", "remove the oldest dumps and logs, as after a run")
     parser.add_argument("place", nargs="?", type=Path, metavar="FOLDER", help="default: the crash folder")
     for what in ("dumps", "logs"):
         parser.add_argument(

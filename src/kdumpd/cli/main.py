@@ -46,7 +46,7 @@ def _run(options: dict[str, Any]) -> int:
 
 
 def _collect(*, config: Path | None, no_reboot: bool) -> int:
-    settings = _settings_for_run(config, no_reboot=no_reboot)
+    settings, mistakes = _settings_for_run(config, no_reboot=no_reboot)
     if not Path(settings.vmcore.path).exists():
         print(f"kdumpd: no {settings.vmcore.path}: not a capture kernel, nothing to collect")
         return OK
@@ -56,31 +56,27 @@ def _collect(*, config: Path | None, no_reboot: bool) -> int:
     for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     if no_reboot:
-        return _supervise(settings, reboot=False)
+        return _supervise(settings, reboot=False, warnings=mistakes)
     from kdumpd.host.reboot import restart
 
     try:
-        return _supervise(settings, reboot=True)
+        return _supervise(settings, reboot=True, warnings=mistakes)
     finally:
         # Whatever happened above, also a bug of ours: the machine comes back.
         print(f"kdumpd: the restart failed: {restart(settings.reboot.method)}", file=sys.stderr)
 
 
-def _settings_for_run(config: Path | None, *, no_reboot: bool) -> "Config":
-    """The configuration; in a real capture kernel a wrong one is said and the defaults are used.
+def _settings_for_run(config: Path | None, *, no_reboot: bool) -> "tuple[Config, tuple[str, ...]]":
+    """The settings; in a real capture kernel a mistake in them is said and ends nothing.
 
     Nobody is there to mend it, and a crash that is not collected for a typing error is lost.
     """
-    from kdumpd.config import Config, load_config
+    from kdumpd.config import load_anyway, load_config
 
-    try:
-        return load_config(config)
-    except KdumpError as error:
-        defaults = Config()
-        if no_reboot or not Path(defaults.vmcore.path).exists():
-            raise
-        print(f"kdumpd: {error}: using the defaults", file=sys.stderr)
-        return defaults
+    settings, mistakes = load_anyway(config)
+    if mistakes and (no_reboot or not Path(settings.vmcore.path).exists()):
+        return load_config(config), ()
+    return settings, mistakes
 
 
 def _tell_status(*, config: Path | None, as_json: bool) -> int:
@@ -102,7 +98,7 @@ def _answer(command: str, options: dict[str, Any]) -> int:
     return OK
 
 
-def _supervise(config: "Config", *, reboot: bool) -> int:
+def _supervise(config: "Config", *, reboot: bool, warnings: Sequence[str]) -> int:
     """Run the supervisor; SIGTERM and SIGINT cut the dump short, and what is there is made durable."""
     import trio
 
@@ -126,6 +122,7 @@ def _supervise(config: "Config", *, reboot: bool) -> int:
                     config,
                     finish=restart_machine if reboot else describe_only,
                     on_deadline=None if reboot else lambda: os._exit(DEGRADED),
+                    warnings=warnings,
                 )
                 code = OK if outcome.complete else DEGRADED
                 nursery.cancel_scope.cancel()

@@ -4,14 +4,23 @@ Only a file with an artefact's name is ever removed; EVE's own older names count
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
 from attrs import frozen
 
-_KINDS: Final = {("kdump", "dump"): "dump", ("dmesg", "log"): "log", ("crash", "json"): "record"}
-_NAME: Final = re.compile(r"(kdump|dmesg|crash)-([0-9TZ:+.-]{10,40})\.(dump|log|json)")
+_KINDS: Final = {
+    ("kdump", "dump"): "dump",
+    ("kdump", "flat.age"): "dump",
+    ("dmesg", "log"): "log",
+    ("crash", "json"): "record",
+    ("report", "txt"): "report",
+}
+_NAME: Final = re.compile(r"(kdump|dmesg|crash|report)-([0-9TZ:+.-]{10,40})\.(dump|flat\.age|log|json|txt)")
+
+# What tells of dumps and logs, and goes with the last of them.
+_COMPANIONS: Final = ("record", "report")
 _STAMP: Final = re.compile(r"(\d{8}T\d{6})Z(?:-(\d{1,4}))?")
 
 
@@ -21,7 +30,7 @@ class Artefact:
 
     Attributes:
         name: the file's name.
-        kind: ``dump``, ``log`` or ``record``.
+        kind: ``dump``, ``log``, ``record`` or ``report``.
         stamp: the time part of the name, which the files of one crash share.
         order: sorts artefacts from the oldest to the newest.
     """
@@ -78,14 +87,35 @@ def find_artefacts(names: Iterable[str]) -> list[Artefact]:
 def surplus(names: Iterable[str], *, dumps: int, logs: int) -> list[str]:
     """The names that go so that at most so many dumps and logs stay, the newest.
 
-    A record goes when nothing that it describes is left.
+    A record and a report go when nothing that they tell of is left.
     """
     artefacts = find_artefacts(names)
-    gone = dict.fromkeys([*_oldest(artefacts, "dump", dumps), *_oldest(artefacts, "log", logs)])
-    left = {a.stamp for a in artefacts if a.kind != "record" and a not in gone}
+    gone = [*_oldest(artefacts, "dump", dumps), *_oldest(artefacts, "log", logs)]
+    return [artefact.name for artefact in _with_companions(artefacts, gone)]
+
+
+def over_limit(sizes_bytes: Mapping[str, int], limit_bytes: int) -> list[str]:
+    """The names that go so that all dumps together are within a limit, the oldest; the newest dump stays.
+
+    Args:
+        sizes_bytes: every file in the folder, by its name.
+        limit_bytes: what the dumps may take up.
+    """
+    artefacts = find_artefacts(sizes_bytes)
+    dumps = [artefact for artefact in artefacts if artefact.kind == "dump"]
+    excess_bytes = sum(sizes_bytes[dump.name] for dump in dumps) - limit_bytes
+    gone = []
+    for dump in dumps[:-1]:
+        if excess_bytes > 0:
+            gone.append(dump)
+            excess_bytes -= sizes_bytes[dump.name]
+    return [artefact.name for artefact in _with_companions(artefacts, gone)]
+
+
+def _with_companions(artefacts: list[Artefact], gone: list[Artefact]) -> list[Artefact]:
+    left = {a.stamp for a in artefacts if a.kind not in _COMPANIONS and a not in gone}
     lost = {a.stamp for a in gone} - left
-    records = [a for a in artefacts if a.kind == "record" and a.stamp in lost]
-    return [artefact.name for artefact in (*gone, *records)]
+    return gone + [a for a in artefacts if a.kind in _COMPANIONS and a.stamp in lost]
 
 
 def _oldest(artefacts: list[Artefact], kind: str, keep: int) -> list[Artefact]:

@@ -6,13 +6,13 @@ commits the reason files and the record, and hands over to ``finish``, which nor
 machine.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Final
 
 import trio
 
-from kdumpd.config import Config
+from kdumpd.config import AUTO, Config
 from kdumpd.dmesg.lines import last_lines
 from kdumpd.dump.verdict import Verdict
 from kdumpd.errors import KdumpError
@@ -42,6 +42,7 @@ async def supervise(
     machine: Machine | None = None,
     finish: Finish = restart_machine,
     on_deadline: Callable[[], object] | None = None,
+    warnings: Iterable[str] = (),
 ) -> Outcome:
     """Collect a crash and end the run.
 
@@ -51,12 +52,15 @@ async def supervise(
         finish: the last step.
         on_deadline: what a thread outside trio does when all budgets are over and the run is not;
             it restarts the machine unless told otherwise.
+        warnings: what is known before the run, such as mistakes in the settings; said and recorded.
 
     Returns:
         The outcome, if ``finish`` returns. Cancelled, the final phase still runs before the cancel goes
         on. The evidence is made final in at most ``budget.grace_s``, and ``finish`` has as long again.
     """
     supervisor = Supervisor(config, machine or LinuxMachine())
+    for text in warnings:
+        supervisor.warn(text)
     return await supervisor.run(finish, on_deadline)
 
 
@@ -78,7 +82,9 @@ class Supervisor:
             dump_wanted=config.dump.enabled,
         )
         self._console = Console(
-            config.console.targets, write=machine.write_line, line_delay_s=config.console.line_delay_s
+            machine.consoles() if config.console.targets == AUTO else config.console.targets,
+            write=machine.write_line,
+            line_delay_s=config.console.line_delay_s,
         )
         self._lease = watchdog.Lease()
         self._budget = trio.CancelScope(deadline=trio.current_time() + config.budget.total_s)
@@ -94,6 +100,10 @@ class Supervisor:
         self._outcome: Outcome | None = None
         self._trouble: str | None = None
         self._storage_known = trio.Event()
+
+    def warn(self, text: str) -> None:
+        """Note a warning and say it."""
+        self._collector.warn(text)
 
     async def run(self, finish: Finish, on_deadline: Callable[[], object] | None) -> Outcome:
         """Collect, conclude, finish."""

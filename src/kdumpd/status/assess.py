@@ -142,9 +142,11 @@ def _storage_reason(facts: Facts) -> Finding | None:
 
 def room_bytes(facts: Facts) -> int | None:
     """How long a dump could get on persist; None when that does not matter or is not known."""
-    if isinstance(facts.space, Unknown) or not facts.config.dump.enabled or _storage_reason(facts):
+    settings = facts.config
+    if isinstance(facts.space, Unknown) or not settings.dump.enabled or _storage_reason(facts):
         return None
-    return max(0, facts.space.free_bytes - floor_bytes(facts.config.storage, facts.space))
+    room = max(0, facts.space.free_bytes - floor_bytes(settings.storage, facts.space))
+    return min(room, settings.dump.max_bytes) if settings.dump.max_bytes else room
 
 
 def _space_reason(facts: Facts) -> Finding | None:

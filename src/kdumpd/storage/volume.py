@@ -33,11 +33,29 @@ def find_fault(mount: Mount | None, settings: config.Storage) -> Fault | None:
     return None
 
 
-def floor_bytes(settings: config.Storage, space: Space) -> int:
-    """How much a dump must leave free: the setting, or the smaller of 4 GiB and a quarter of the volume.
+# With less than 4096 MiB free on persist, EVE's next boot empties the crash folder before anyone has read it
+# (pkg/pillar/scripts/onboot.sh). What is written between the dump and that look is small: 256 MiB.
+_EVE_FLOOR_BYTES: Final = 4352 << 20
 
-    Under 4096 MiB free, EVE's next boot empties the crash folder before anyone has read it.
-    """
+# From this size on a volume can have that free beside EVE itself; a smaller one is emptied at every boot.
+_EVE_VOLUME_BYTES: Final = 5632 << 20
+
+# EVE's own limit for the dumps of its machines.
+_MOST_DUMPS_BYTES: Final = 20 << 30
+
+
+def floor_bytes(settings: config.Storage, space: Space) -> int:
+    """How much a dump must leave free: the setting, or 4352 MiB, or a quarter of a volume under 5.5 GiB."""
     if isinstance(settings.min_free_bytes, int):
         return settings.min_free_bytes
-    return min(4 << 30, space.total_bytes // 4)
+    return _EVE_FLOOR_BYTES if space.total_bytes >= _EVE_VOLUME_BYTES else space.total_bytes // 4
+
+
+def retained_bytes(settings: config.Retention, space: Space) -> int | None:
+    """How much all dumps may take up: the setting, or the smaller of 20 GiB and a quarter of the volume.
+
+    None is no limit.
+    """
+    if isinstance(settings.max_bytes, int):
+        return settings.max_bytes or None
+    return min(_MOST_DUMPS_BYTES, space.total_bytes // 4)

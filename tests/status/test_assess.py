@@ -98,6 +98,29 @@ def test_loaded_kernel_needs_no_further_explanation() -> None:
     assert with_facts(command_line="quiet").armed
 
 
+@pytest.mark.parametrize(
+    ("filesystem", "line", "modules", "driver"),
+    [
+        ("zfs", "a nomodule", frozenset({"zfs"}), "zfs"),
+        ("ext3", "nomodule", frozenset({"ext4"}), "ext4"),
+        ("ext4", "a nomodule", frozenset({"zfs"}), None),
+        ("zfs", "a xnomodule", frozenset({"zfs"}), None),
+        ("zfs", "nomodule", Unknown(source="/proc/modules", why=DENIED), None),
+    ],
+)
+def test_no_modules_for_a_persist_that_is_one_is_a_warning(
+    filesystem: str, line: str, modules: frozenset[str] | Unknown, driver: str | None
+) -> None:
+    judged = with_facts(
+        mount=attrs.evolve(PERSIST, filesystem=filesystem),
+        load_result=attrs.evolve(LOADED, command_line=line),
+        modules=modules,
+    )
+    assert judged.armed
+    text = f"the capture kernel has nomodule, and {driver} of /persist is a module"
+    assert [(one.code, one.text) for one in judged.warnings] == ([("nomodule", text)] if driver else [])
+
+
 NO_CONFIG = Unknown(source="/proc/config.gz", why="not there")
 
 

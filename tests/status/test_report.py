@@ -68,6 +68,7 @@ def test_json_of_a_machine_that_crashed() -> None:
             "kexec_forbidden": True,
             "kernel": "/boot/kernel",
             "command_line": "root=/dev/sda2 nr_cpus=1",
+            "modules": "on: zfs is a module of this kernel",
         },
         "storage": {
             "mountpoint": "/persist",
@@ -99,7 +100,8 @@ def test_json_has_no_numbers_of_another_file_system() -> None:
 def test_armed_machine_on_the_screen() -> None:
     assert render(assess(SAMPLES["crashed"])) == (
         "kdumpd: armed\n"
-        "kernel      /boot/kernel is loaded, further kexec is forbidden\n"
+        "kernel      /boot/kernel is loaded, further kexec is forbidden; modules on: zfs\n"
+        "            is a module of this kernel\n"
         "reserved    128 MiB of 4.0 GiB of memory\n"
         "persist     ext4 on /persist, 20.0 GiB free, 15.8 GiB of it for a dump\n"
         "dump tool   makedumpfile 1.7.8, zstd\n"

@@ -11,6 +11,8 @@ from attrs import frozen
 
 from kdumpd.config import Config
 from kdumpd.dump.makedumpfile import FREE_PAGES, choose_compression
+from kdumpd.host.mounts import Mount
+from kdumpd.sources import values, words
 from kdumpd.status.facts import LOAD_RESULT, Facts, gather
 from kdumpd.status.files import Unknown
 from kdumpd.status.remedies import REASONS, WARNINGS
@@ -56,6 +58,7 @@ def assess(facts: Facts) -> Status:
     reasons = [kernel, _storage_reason(facts), _space_reason(facts), _makedumpfile_reason(facts)]
     warnings = [
         _kexec_allowed(facts),
+        _no_module(facts),
         _reservation_small(facts),
         _little_space(facts),
         _other_compression(facts),
@@ -104,7 +107,7 @@ def _not_reserved(facts: Facts) -> Finding | None:
         return None
     if isinstance(facts.command_line, Unknown):
         return _reason("unknown", facts.command_line)
-    wanted = " ".join(_parameters(facts.command_line, "crashkernel="))
+    wanted = " ".join(word for word in words(facts.command_line) if word.startswith("crashkernel="))
     if not wanted:
         return _reason("no-crashkernel", "no crashkernel= on the kernel command line")
     if isinstance(facts.reserved_bytes, Unknown):
@@ -112,11 +115,6 @@ def _not_reserved(facts: Facts) -> Finding | None:
     if facts.reserved_bytes == 0:
         return _reason("reservation-failed", f"the kernel reserved no memory for {wanted}")
     return None
-
-
-def _parameters(command_line: str, start: str) -> list[str]:
-    words = command_line.partition(" -- ")[0].split()
-    return [word for word in words if word.startswith(start)]
 
 
 def _not_loaded(facts: Facts) -> Finding | None:
@@ -173,6 +171,17 @@ def _kexec_allowed(facts: Facts) -> Finding | None:
     return _warning("kexec-allowed", "further kexec is not forbidden: the capture kernel can be replaced")
 
 
+def _no_module(facts: Facts) -> Finding | None:
+    """A file system that is mounted and is a module is a loaded one; ext3 is mounted by ext4's."""
+    if facts.load_result is None or not isinstance(facts.mount, Mount) or isinstance(facts.modules, Unknown):
+        return None
+    driver = {"ext3": "ext4"}.get(facts.mount.filesystem, facts.mount.filesystem)
+    if driver not in facts.modules or not values(facts.load_result.command_line, "nomodule"):
+        return None
+    text = f"the capture kernel has nomodule, and {driver} of {facts.mount.mountpoint} is a module"
+    return _warning("nomodule", text)
+
+
 def _reservation_small(facts: Facts) -> Finding | None:
     if isinstance(facts.reserved_bytes, Unknown) or isinstance(facts.memory_bytes, Unknown):
         return None
@@ -215,11 +224,11 @@ def _freed_memory(facts: Facts) -> Finding | None:
 def _clears_freed_memory(facts: Facts) -> bool | Unknown:
     if isinstance(facts.command_line, Unknown):
         return facts.command_line
-    said = _parameters(facts.command_line, "init_on_free=")
+    said = values(facts.command_line, "init_on_free")
     if not said:
         return facts.init_on_free_default
     # Of several the last counts, and these are yes to the kernel (lib/kstrtox.c, kstrtobool()).
-    return said[-1].partition("=")[2].lower().startswith(("1", "y", "t", "on"))
+    return said[-1].lower().startswith(("1", "y", "t", "on"))
 
 
 def _crashes_unknown(facts: Facts) -> Finding | None:

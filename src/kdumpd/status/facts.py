@@ -24,6 +24,9 @@ _VERSION_S: Final = 10.0
 # A kernel's configuration is some 300 KB of text.
 _CONFIG_BYTES: Final = 4 << 20
 
+# A line for each module that is loaded, some 60 bytes.
+_MODULES_BYTES: Final = 1 << 20
+
 
 @frozen(kw_only=True)
 class LoadResult:
@@ -34,12 +37,14 @@ class LoadResult:
         cause: why it is not ``loaded``.
         kernel: path of the capture kernel's file.
         command_line: the capture kernel's command line; empty if there was none to make.
+        modules: whether the capture kernel may load modules, ``on`` or ``off``, and why.
     """
 
     result: str
     cause: str
     kernel: str
     command_line: str
+    modules: str = ""
 
 
 @frozen(kw_only=True)
@@ -53,6 +58,7 @@ class Facts:
         in_capture_kernel: whether there is a vmcore.
         command_line: of the running kernel.
         init_on_free_default: whether it clears freed memory when its command line does not say.
+        modules: the names of those that are loaded.
         memory_bytes: what the kernel manages, without the reservation.
         reserved_bytes: for the capture kernel.
         loaded: whether there is a capture kernel.
@@ -71,6 +77,7 @@ class Facts:
     in_capture_kernel: bool
     command_line: str | Unknown
     init_on_free_default: bool | Unknown
+    modules: frozenset[str] | Unknown
     memory_bytes: int | Unknown
     reserved_bytes: int | Unknown
     loaded: bool | Unknown
@@ -96,6 +103,7 @@ def gather(config: Config, *, root: Path = Path("/")) -> Facts:
         in_capture_kernel=machine.path(config.vmcore.path).exists(),
         command_line=machine.text("/proc/cmdline"),
         init_on_free_default=_init_on_free_default(machine),
+        modules=_modules(machine),
         memory_bytes=_memory_bytes(machine),
         reserved_bytes=machine.number("/sys/kernel/kexec_crash_size"),
         loaded=machine.flag("/sys/kernel/kexec_crash_loaded"),
@@ -126,6 +134,13 @@ def _unpack(data: bytes) -> bytes | None:
         return None
 
 
+def _modules(machine: MachineFiles) -> frozenset[str] | Unknown:
+    data = machine.data("/proc/modules", _MODULES_BYTES)
+    if isinstance(data, Unknown):
+        return data
+    return frozenset(line.split(b" ", 1)[0].decode("ascii", "replace") for line in data.splitlines())
+
+
 def _memory_bytes(machine: MachineFiles) -> int | Unknown:
     text = machine.text("/proc/meminfo")
     if isinstance(text, Unknown):
@@ -147,6 +162,7 @@ def _load_result(machine: MachineFiles) -> LoadResult | None:
         cause=said.get("cause", ""),
         kernel=said.get("kernel", ""),
         command_line=said.get("command_line", ""),
+        modules=said.get("modules", ""),
     )
 
 

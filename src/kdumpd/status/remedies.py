@@ -23,6 +23,7 @@ REASONS: Final = {
 # What does not keep a machine from being armed, and its remedy.
 WARNINGS: Final = {
     "kexec-allowed": "have /etc/init.d/000-kexec run at boot: it forbids kexec after its own load",
+    "nomodule": "leave nomodule out of KDUMPD_APPEND, and KDUMPD_MODULES at auto, in 000-kexec",
     "reservation-small": f"use {RESERVATION}",
     "little-space": "free space there: a dump that does not fit is cut short",
     "compression": "set dump.compression to one that is built in, or to auto",

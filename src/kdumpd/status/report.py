@@ -9,7 +9,7 @@ from kdumpd.dump.makedumpfile import choose_compression
 from kdumpd.host.folder import Space
 from kdumpd.host.mounts import Mount
 from kdumpd.status.assess import Finding, Status, room_bytes
-from kdumpd.status.facts import Facts
+from kdumpd.status.facts import Facts, LoadResult
 from kdumpd.status.files import Unknown
 from kdumpd.status.lastcrash import LastCrash
 from kdumpd.text import printable, size
@@ -71,7 +71,12 @@ def _kernel_text(facts: Facts) -> str:
     if facts.loaded is not True:
         return "no capture kernel" if facts.loaded is False else str(facts.loaded)
     name = facts.load_result.kernel if facts.load_result else "a capture kernel"
-    return f"{name} is loaded" + (", further kexec is forbidden" if facts.forbidden is True else "")
+    forbidden = ", further kexec is forbidden" if facts.forbidden is True else ""
+    return f"{name} is loaded{forbidden}{_modules_text(facts.load_result)}"
+
+
+def _modules_text(result: LoadResult | None) -> str:
+    return f"; modules {result.modules}" if result and result.modules else ""
 
 
 def _reserved_text(facts: Facts) -> str:
@@ -140,6 +145,7 @@ def to_json(status: Status) -> str:
             "kexec_forbidden": _known(facts.forbidden),
             "kernel": facts.load_result.kernel if facts.load_result else None,
             "command_line": facts.load_result.command_line if facts.load_result else None,
+            "modules": facts.load_result.modules or None if facts.load_result else None,
         },
         "storage": _storage_json(facts),
         "makedumpfile": _makedumpfile_json(facts),

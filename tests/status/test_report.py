@@ -79,6 +79,8 @@ def test_json_of_a_machine_that_crashed() -> None:
         },
         "makedumpfile": {"version": "1.7.8", "compression": "zstd"},
         "last_crash": attrs.asdict(CRASH) | {"files": list(CRASH.files)},
+        "drill": None,
+        "capture_missed": None,
         "reboot_reason": CRASH.reason,
     }
 

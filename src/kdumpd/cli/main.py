@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from kdumpd.cli.arguments import make_parser
-from kdumpd.errors import KdumpError
+from kdumpd.errors import ConfigError, KdumpError
 
 if TYPE_CHECKING:
     from kdumpd.config import Config
@@ -42,14 +42,22 @@ def _run(options: dict[str, Any]) -> int:
         return _collect(**options)
     if command == "status":
         return _tell_status(**options)
+    if command == "drill":
+        return _drill(**options)
     return _answer(command, options)
 
 
 def _collect(*, config: Path | None, no_reboot: bool) -> int:
-    settings, mistakes = _settings_for_run(config, no_reboot=no_reboot)
+    from kdumpd.config import load_anyway
+
+    settings, mistakes = load_anyway(config)
     if not Path(settings.vmcore.path).exists():
-        print(f"kdumpd: no {settings.vmcore.path}: not a capture kernel, nothing to collect")
+        from kdumpd.cli.armed import tell_armed
+
+        print(tell_armed(settings, mistakes))
         return OK
+    if mistakes and no_reboot:
+        raise ConfigError(mistakes[0])
     with suppress(OSError):  # be the last process that the OOM killer takes
         Path("/proc/self/oom_score_adj").write_text("-1000")
     # None may end a run before its reboot; while there is something to cut short, `_supervise` listens.
@@ -66,27 +74,24 @@ def _collect(*, config: Path | None, no_reboot: bool) -> int:
         print(f"kdumpd: the restart failed: {restart(settings.reboot.method)}", file=sys.stderr)
 
 
-def _settings_for_run(config: Path | None, *, no_reboot: bool) -> "tuple[Config, tuple[str, ...]]":
-    """The settings; in a real capture kernel a mistake in them is said and ends nothing.
-
-    Nobody is there to mend it, and a crash that is not collected for a typing error is lost.
-    """
-    from kdumpd.config import load_anyway, load_config
-
-    settings, mistakes = load_anyway(config)
-    if mistakes and (no_reboot or not Path(settings.vmcore.path).exists()):
-        return load_config(config), ()
-    return settings, mistakes
-
-
-def _tell_status(*, config: Path | None, as_json: bool) -> int:
+def _tell_status(*, config: Path | None, as_json: bool, metrics: bool) -> int:
     from kdumpd.config import load_config
     from kdumpd.status.assess import read_status
+    from kdumpd.status.metrics import to_metrics
     from kdumpd.status.report import render, to_json
 
     found = read_status(load_config(config))
-    print(to_json(found) if as_json else render(found))
+    text = to_metrics(found) if metrics else to_json(found) if as_json else render(found)
+    print(text, end="")
     return OK if found.armed else DEGRADED
+
+
+def _drill(*, config: Path | None, yes: bool) -> int:
+    from kdumpd.cli.drill import drill
+    from kdumpd.config import load_config
+
+    print(drill(load_config(config), yes=yes))
+    return DEGRADED
 
 
 def _answer(command: str, options: dict[str, Any]) -> int:

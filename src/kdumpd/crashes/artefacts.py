@@ -10,13 +10,16 @@ from typing import Final
 
 from attrs import frozen
 
-_KINDS: Final = {
+_KIND_OF: Final = {
     ("kdump", "dump"): "dump",
     ("kdump", "flat.age"): "dump",
     ("dmesg", "log"): "log",
     ("crash", "json"): "record",
     ("report", "txt"): "report",
 }
+KINDS: Final = tuple(dict.fromkeys(_KIND_OF.values()))
+"""The kinds of artefacts."""
+
 _NAME: Final = re.compile(r"(kdump|dmesg|crash|report)-([0-9TZ:+.-]{10,40})\.(dump|flat\.age|log|json|txt)")
 
 # What tells of dumps and logs, and goes with the last of them.
@@ -59,7 +62,7 @@ def parse_name(name: str) -> Artefact | None:
     match = _NAME.fullmatch(name)
     if not match:
         return None
-    kind = _KINDS.get((match[1], match[3]))
+    kind = _KIND_OF.get((match[1], match[3]))
     order = _order(match[2])
     if kind is None or order is None:
         return None

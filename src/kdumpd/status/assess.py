@@ -63,6 +63,8 @@ def assess(facts: Facts) -> Status:
         _little_space(facts),
         _other_compression(facts),
         _freed_memory(facts),
+        _capture_missed(facts),
+        _drill_failed(facts),
         _crashes_unknown(facts),
     ]
     return Status(
@@ -229,6 +231,19 @@ def _clears_freed_memory(facts: Facts) -> bool | Unknown:
         return facts.init_on_free_default
     # Of several the last counts, and these are yes to the kernel (lib/kstrtox.c, kstrtobool()).
     return said[-1].lower().startswith(("1", "y", "t", "on"))
+
+
+def _capture_missed(facts: Facts) -> Finding | None:
+    if facts.boot is None or not facts.boot.capture_missed:
+        return None
+    text = "the boot before this one was armed and ended without a word: a power cut, or a lost crash"
+    return _warning("capture-missed", text)
+
+
+def _drill_failed(facts: Facts) -> Finding | None:
+    if facts.drill is None or facts.drill.passed:
+        return None
+    return _warning("drill-failed", f"the last drill failed: {facts.drill.step}: {facts.drill.text}")
 
 
 def _crashes_unknown(facts: Facts) -> Finding | None:

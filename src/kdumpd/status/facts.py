@@ -3,18 +3,21 @@
 import os
 import subprocess
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from attrs import frozen
+from attrs import field, frozen
 
 from kdumpd.config import Config
 from kdumpd.dump.makedumpfile import Capabilities, parse_version, version_argv
 from kdumpd.errors import KdumpError
 from kdumpd.host.folder import Space
 from kdumpd.host.mounts import MOUNTINFO, Mount, find_mount, read_mounts
+from kdumpd.status.boots import BOOT_ID, Boot, read_boot
+from kdumpd.status.drill import DrillResult, judge, read_drill
 from kdumpd.status.files import MachineFiles, Unknown, unknown
-from kdumpd.status.lastcrash import LastCrash, find_last_crash
+from kdumpd.status.lastcrash import Collected, LastCrash, count_files, find_crashes
 
 # Left by etc/init.d/000-kexec, which describes its lines.
 LOAD_RESULT: Final = "/run/kdumpd/load"
@@ -68,6 +71,9 @@ class Facts:
         space: the room on it.
         makedumpfile: what it can do.
         last_crash: the newest in the crash folder.
+        collected: what the crash folder holds, by kind; empty if it cannot be read.
+        boot: what ``kdumpd run`` noted of this boot, if it ran.
+        drill: how the last drill ended, if there was one.
         reboot_reason: the line that waits for EVE's reader, if it still does.
     """
 
@@ -88,6 +94,9 @@ class Facts:
     makedumpfile: Capabilities | Unknown
     last_crash: LastCrash | Unknown | None
     reboot_reason: str | None
+    collected: Mapping[str, Collected] = field(factory=dict)
+    boot: Boot | None = None
+    drill: DrillResult | None = None
 
 
 def gather(config: Config, *, root: Path = Path("/")) -> Facts:
@@ -96,6 +105,12 @@ def gather(config: Config, *, root: Path = Path("/")) -> Facts:
     Never raises for what it cannot read.
     """
     machine, mountpoint = MachineFiles(root), config.storage.mountpoint
+    folder = f"{mountpoint}/{config.dump.directory}"
+    crashes = find_crashes(machine, folder)
+    boot_id = machine.text_or_none(BOOT_ID)
+    noted = read_boot(machine, folder)
+    drill = read_drill(machine, folder)
+    found = () if isinstance(crashes, Unknown) else crashes
     return Facts(
         config=config,
         architecture=os.uname().machine,
@@ -112,8 +127,11 @@ def gather(config: Config, *, root: Path = Path("/")) -> Facts:
         mount=_mount(machine, mountpoint),
         space=machine.space(mountpoint),
         makedumpfile=_makedumpfile(config.dump.makedumpfile),
-        last_crash=find_last_crash(machine, f"{mountpoint}/{config.dump.directory}"),
+        last_crash=crashes if isinstance(crashes, Unknown) else next(iter(crashes), None),
         reboot_reason=machine.text_or_none(f"{config.reasons_directory}/reboot-reason") or None,
+        collected=count_files(machine, folder),
+        boot=noted if noted and noted.boot == boot_id else None,
+        drill=judge(drill, boot=boot_id, crashes=found, config=config) if drill else None,
     )
 
 
@@ -154,7 +172,7 @@ def _memory_bytes(machine: MachineFiles) -> int | Unknown:
 def _load_result(machine: MachineFiles) -> LoadResult | None:
     text = machine.text_or_none(LOAD_RESULT) or ""
     said = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-    boot = machine.text_or_none("/proc/sys/kernel/random/boot_id")
+    boot = machine.text_or_none(BOOT_ID)
     if "result" not in said or not boot or said.get("boot") != boot:
         return None
     return LoadResult(

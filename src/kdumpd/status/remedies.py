@@ -28,5 +28,7 @@ WARNINGS: Final = {
     "little-space": "free space there: a dump that does not fit is cut short",
     "compression": "set dump.compression to one that is built in, or to auto",
     "freed-memory": "boot with init_on_free=1; what it costs is in docs/operating.md",
+    "capture-missed": "see the console of that boot's end; `kdumpd drill` tries the whole way",
+    "drill-failed": "mend the step that failed, then `kdumpd drill` again",
     "crashes-unknown": "run `kdumpd status` as root; it must be a folder",
 }

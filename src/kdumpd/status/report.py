@@ -5,6 +5,8 @@ import textwrap
 from collections.abc import Iterator
 from typing import Final
 
+import attrs
+
 from kdumpd.dump.makedumpfile import choose_compression
 from kdumpd.host.folder import Space
 from kdumpd.host.mounts import Mount
@@ -32,6 +34,7 @@ def render(status: Status) -> str:
         *_row("persist", _persist_text(facts)),
         *_row("dump tool", _tool_text(facts)),
         *_row("last crash", _crash_text(facts), lines=3),
+        *(_row("drill", f"passed, {facts.drill.text}") if facts.drill and facts.drill.passed else []),
         *(_row("reason file", _reboot_reason_text(facts)) if facts.reboot_reason else []),
     ]
     findings = [_finding_lines("reason", finding) for finding in status.reasons]
@@ -150,6 +153,8 @@ def to_json(status: Status) -> str:
         "storage": _storage_json(facts),
         "makedumpfile": _makedumpfile_json(facts),
         "last_crash": _crash_json(facts.last_crash),
+        "drill": attrs.asdict(facts.drill) if facts.drill else None,
+        "capture_missed": facts.boot.capture_missed if facts.boot else None,
         "reboot_reason": facts.reboot_reason,
     }
     return json.dumps(document, indent=2) + "\n"
@@ -188,8 +193,10 @@ def _crash_json(crash: LastCrash | Unknown | None) -> dict[str, object] | None:
     return {
         "stamp": crash.stamp,
         "files": list(crash.files),
+        "crash_time_s": crash.crash_time_s,
         "reason": crash.reason,
         "cause": crash.cause,
         "title": crash.title,
+        "group": crash.group,
         "dump_state": crash.dump_state,
     }

@@ -33,9 +33,10 @@ def find_fault(mount: Mount | None, settings: config.Storage) -> Fault | None:
     return None
 
 
-# With less than 4096 MiB free on persist, EVE's next boot empties the crash folder before anyone has read it
-# (pkg/pillar/scripts/onboot.sh). What is written between the dump and that look is small: 256 MiB.
-_EVE_FLOOR_BYTES: Final = 4352 << 20
+# With less than this free on persist, EVE's next boot empties the crash folder before anyone has read it
+# (MIN_DISKSPACE in pkg/pillar/scripts/onboot.sh). What is written before that look is small: 256 MiB.
+_EVE_LEAST_BYTES: Final = 4096 << 20
+_EVE_FLOOR_BYTES: Final = _EVE_LEAST_BYTES + (256 << 20)
 
 # From this size on a volume can have that free beside EVE itself; a smaller one is emptied at every boot.
 _EVE_VOLUME_BYTES: Final = 5632 << 20
@@ -49,6 +50,13 @@ def floor_bytes(settings: config.Storage, space: Space) -> int:
     if isinstance(settings.min_free_bytes, int):
         return settings.min_free_bytes
     return _EVE_FLOOR_BYTES if space.total_bytes >= _EVE_VOLUME_BYTES else space.total_bytes // 4
+
+
+def shortage_bytes(space: Space) -> int:
+    """How much is missing to what EVE's boot wants free; 0 on a volume that is too small ever to have it."""
+    if space.total_bytes < _EVE_VOLUME_BYTES:
+        return 0
+    return max(0, _EVE_LEAST_BYTES - space.free_bytes)
 
 
 def retained_bytes(settings: config.Retention, space: Space) -> int | None:

@@ -28,7 +28,13 @@ PERSIST = Mount(
     source="/dev/sda9",
     super_options=frozenset({"rw"}),
 )
-LOADED = LoadResult(result="loaded", cause="", kernel="/boot/kernel", command_line="root=/dev/sda2 nr_cpus=1")
+LOADED = LoadResult(
+    result="loaded",
+    cause="",
+    kernel="/boot/kernel",
+    command_line="root=/dev/sda2 nr_cpus=1",
+    modules="on: zfs is a module of this kernel",
+)
 CRASH = LastCrash(
     stamp="20261123T014039Z",
     files=("crash-20261123T014039Z.json", "dmesg-20261123T014039Z.log", "kdump-20261123T014039Z.dump"),
@@ -44,6 +50,7 @@ ARMED = Facts(
     in_capture_kernel=False,
     command_line="root=/dev/sda2 crashkernel=2G-16G:128M,16G-128G:256M,128G-:512M init_on_free=1 quiet",
     init_on_free_default=False,
+    modules=frozenset({"zfs", "spl"}),
     memory_bytes=4 * GIB - 128 * MIB,
     reserved_bytes=128 * MIB,
     loaded=True,
@@ -67,6 +74,7 @@ EVERYTHING_UNKNOWN = Facts(
     in_capture_kernel=False,
     command_line=Unknown(source="/proc/cmdline", why=DENIED),
     init_on_free_default=Unknown(source="/proc/config.gz", why=DENIED),
+    modules=Unknown(source="/proc/modules", why=DENIED),
     memory_bytes=Unknown(source="/proc/meminfo", why=DENIED),
     reserved_bytes=Unknown(source="/sys/kernel/kexec_crash_size", why=DENIED),
     loaded=Unknown(source="/sys/kernel/kexec_crash_loaded", why=DENIED),

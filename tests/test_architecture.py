@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src/kdumpd"
 
-# What a room may import: the rooms below it. config, errors, text and version are open to all.
-OPEN = {"config", "errors", "text", "version"}
+# What a room may import: the rooms below it. These are open to all.
+OPEN = {"config", "errors", "sources", "text", "version"}
 PURE = {"vmcore", "dmesg"}
 BELOW = {
     "vmcore": set[str](),

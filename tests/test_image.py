@@ -103,7 +103,13 @@ def test_notice_names_the_licence_of_everything_that_may_get_in() -> None:
 def test_the_container_may_do_what_kdumpd_does_and_no_more() -> None:
     config = yaml.safe_load((REPOSITORY / "etc/linuxkit/build.yml").read_text())["config"]
     assert config["capabilities"] == ["CAP_SYS_ADMIN", "CAP_SYS_BOOT"]
-    assert config["binds"] == ["/dev:/dev", "/proc:/proc", "/persist:/persist:rshared,rbind"]
+    assert config["binds"] == [
+        "/dev:/dev",
+        "/proc:/proc",
+        "/persist:/persist:rshared,rbind",
+        "/run/kdumpd:/run/kdumpd:ro",
+    ]
+    assert config["runtime"] == {"mkdir": ["/run/kdumpd"]}
     assert config["devices"] == [{"path": "all", "type": "c"}]
     assert config["readonly"]
     assert config["noNewPrivileges"]

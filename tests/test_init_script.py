@@ -1,6 +1,7 @@
 """``etc/init.d/000-kexec`` under two shells, with files for /proc and /sys and a kexec that records."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,7 +15,12 @@ SHELLS = {"dash": ["dash"], "busybox": ["busybox", "ash"]}
 TOOLS = ("cat", "cut", "grep", "mkdir", "mv", "tr", "uname")
 
 RESERVED = "root=/dev/sda2 console=ttyS0 crashkernel=128M panic=120"
-APPENDED = "irqpoll nr_cpus=1 reset_devices nomodule"
+NO_PANIC = "softlockup_panic=0 hung_task_panic=0 panic_on_warn=0 sysctl.kernel.panic_on_oops=0"
+WITH_MODULES = f"irqpoll nr_cpus=1 reset_devices {NO_PANIC}"
+APPENDED = f"{WITH_MODULES} nomodule"
+UDEV = "udev.children-max=2"
+NO_MODULES = "off: no file system of persist is a module of this kernel"
+LOADED = f"<6>kdumpd: capture kernel loaded: kernel; modules {NO_MODULES}\n"
 
 
 @frozen(kw_only=True)
@@ -51,6 +57,7 @@ class Machine:
             "XEN_GUEST_TYPE": "guest_type",
             "BOOT_ID": "boot_id",
             "KMSG": "kmsg",
+            "MODULE_TREE": "modules",
             "STATE_DIR": "run/kdumpd",
         }
         done = subprocess.run(
@@ -116,13 +123,14 @@ def test_loads_the_kernel_forbids_more_and_says_so(machine: Machine) -> None:
     line = f"root=/dev/sda2 console=ttyS0 panic=120 {APPENDED}"
     assert machine.argv == ["-p", f"--command-line={line}", "kernel"]
     assert machine.read("load_disabled") == "1\n"
-    assert machine.read("kmsg") == "<6>kdumpd: capture kernel loaded: kernel\n"
+    assert machine.read("kmsg") == LOADED
     assert machine.state == {
         "result": "loaded",
         "cause": "",
         "kernel": "kernel",
         "initrd": "",
         "command_line": line,
+        "modules": NO_MODULES,
         "boot": "5e0d5a6c-boot",
     }
 
@@ -185,6 +193,15 @@ def test_kexec_program_is_a_setting(machine: Machine) -> None:
         "hung_task_panic=1",
         "softlockup_panic=1",
         "unknown_nmi_panic",
+        "oops=panic",
+        "sysctl.kernel.panic_on_oops=1",
+        "sysctl.kernel.panic_on_warn=1",
+        "sysctl.kernel.hung_task_panic=1",
+        "sysctl.kernel.softlockup_panic=1",
+        "sysctl.kernel.unknown_nmi_panic=1",
+        "sysctl/kernel/panic-on-oops=1",
+        "sysctl.kernel/panic_on_oops=1",
+        "sysctl.vm.panic_on_oom=1",
         '"log_buf_len=2M"',
         'log_buf_len="2M and more"',
     ],
@@ -205,6 +222,9 @@ def test_strips_what_a_capture_kernel_cannot_afford(machine: Machine, word: str)
         '"name=with  two spaces"',
         "xcrashkernel=1",
         "module.hugepages=1",
+        "sysctl.kernel.panic=10",
+        "kdumpd.dump.enabled=false",
+        'kdumpd.storage.filesystems=["ext4", "xfs"]',
         "star=*",
         r"back=\n",
         "100%s",
@@ -235,11 +255,126 @@ def test_crashkernel_after_the_double_dash_is_not_the_kernels(machine: Machine) 
 
 def test_appended_words_are_a_setting(machine: Machine) -> None:
     line = machine.capture_line("crashkernel=128M a=1", KDUMPD_APPEND='irqpoll x="1 2"')
-    assert line == 'a=1 irqpoll x="1 2"'
+    assert line == f'a=1 irqpoll x="1 2" {NO_PANIC} nomodule'
 
 
 def test_no_appended_words(machine: Machine) -> None:
-    assert machine.capture_line("crashkernel=128M a=1", KDUMPD_APPEND="") == "a=1"
+    line = machine.capture_line(
+        "crashkernel=128M a=1",
+        KDUMPD_APPEND="",
+        KDUMPD_NO_PANIC="",
+        KDUMPD_MODULES="on",
+        KDUMPD_UDEV="",
+        KDUMPD_BLACKLIST="",
+    )
+    assert line == "a=1"
+
+
+# Modules
+
+
+def has_modules(machine: Machine, *modules: str, built_in: str = "kernel/fs/ext4/ext4.ko\n") -> None:
+    """Give the machine's kernel these modules, each of which needs another one."""
+    lines = [
+        f"kernel/drivers/{name}.ko.xz: kernel/lib/zlib.ko.xz kernel/lib/{name}_core.ko.xz" for name in modules
+    ]
+    machine.write("modules/modules.dep", "".join(f"{line}\n" for line in lines))
+    machine.write("modules/modules.builtin", built_in)
+
+
+@pytest.mark.parametrize("module", ["extra/zfs", "ext4"])
+def test_modules_stay_on_where_a_file_system_of_persist_is_one(machine: Machine, module: str) -> None:
+    has_modules(machine, "net/e1000", module, built_in="kernel/fs/xfs/xfs.ko\n")
+    line = machine.capture_line("crashkernel=128M a=1")
+    assert line == f"a=1 {WITH_MODULES} {UDEV} module_blacklist=e1000"
+    assert machine.state["modules"] == f"on: {module.rpartition('/')[2]} is a module of this kernel"
+
+
+@pytest.mark.parametrize(
+    "modules", [("extra/zfs_core", "extra/not-zfs", "ext4_core"), ("ext4",), ()], ids=["like", "both", "none"]
+)
+def test_modules_are_off_where_no_file_system_of_persist_is_one(
+    machine: Machine, modules: tuple[str, ...]
+) -> None:
+    has_modules(machine, *modules)
+    assert machine.capture_line("crashkernel=128M a=1") == f"a=1 {APPENDED}"
+    assert machine.state["modules"] == NO_MODULES
+
+
+def test_a_kernel_with_an_initrd_needs_its_modules(machine: Machine) -> None:
+    machine.write("initrd.img", "an initrd")
+    assert "nomodule" not in machine.capture_line("crashkernel=128M", KDUMPD_INITRD="initrd.img")
+    assert machine.state["modules"] == "on: the capture kernel has an initrd"
+
+
+def test_the_setting_for_modules_takes_precedence(machine: Machine) -> None:
+    has_modules(machine, "extra/zfs")
+    assert machine.capture_line("crashkernel=128M", KDUMPD_MODULES="off").endswith(f"{NO_PANIC} nomodule")
+    assert machine.state["modules"] == "off: KDUMPD_MODULES says so"
+    (machine.root / "run/kdumpd/load").unlink()
+    machine.write("crash_loaded", "0")
+    machine.write("load_disabled", "0")
+    has_modules(machine)
+    assert machine.capture_line("crashkernel=128M", KDUMPD_MODULES="on") == f"{WITH_MODULES} {UDEV}"
+
+
+def test_nomodule_among_the_appended_words_is_a_setting_too(machine: Machine) -> None:
+    has_modules(machine, "extra/zfs")
+    line = machine.capture_line("crashkernel=128M", KDUMPD_APPEND="irqpoll nomodule")
+    assert line == f"irqpoll nomodule {NO_PANIC}"
+    assert machine.state["modules"] == "off: KDUMPD_APPEND says so"
+
+
+@pytest.mark.parametrize(
+    "word", ["module_blacklist=own,other", '"module-blacklist=own,other"', 'module_blacklist="own,other"']
+)
+def test_the_systems_own_blacklist_is_kept(machine: Machine, word: str) -> None:
+    has_modules(machine, "extra/zfs", "net/mlx5_core", "snd")
+    line = machine.capture_line(f"crashkernel=128M module_blacklist=first {word}")
+    assert line.endswith(" module_blacklist=own,other,mlx5_core,snd")
+
+
+def test_a_long_line_loses_the_end_of_the_blacklist_and_nothing_else(machine: Machine) -> None:
+    has_modules(machine, "extra/zfs", "net/mlx5_core", "net/e1000", "snd")
+    word = "x" * (1951 - len(f" {WITH_MODULES} {UDEV} module_blacklist=mlx5_core,e1000"))
+    line = machine.capture_line(f"crashkernel=128M {word}")
+    assert line == f"{word} {WITH_MODULES} {UDEV} module_blacklist=mlx5_core,e1000"
+    assert len(line) == 1951
+
+
+def test_a_line_without_any_room_gets_no_blacklist(machine: Machine) -> None:
+    has_modules(machine, "extra/zfs", "net/mlx5_core")
+    word = "x" * 1940
+    assert machine.capture_line(f"crashkernel=128M {word}") == f"{word} {WITH_MODULES} {UDEV}"
+
+
+def test_eves_command_line_fits_with_every_name(machine: Machine) -> None:
+    machine.write("initrd.img", "an initrd")
+    eve = "root=PARTUUID=" + "x" * 600
+    line = machine.capture_line(f"crashkernel=128M {eve}", KDUMPD_INITRD="initrd.img")
+    assert line.endswith(",soundcore,snd")
+    assert len(f"{line} elfcorehdr=0x7fffffffffff acpi_rsdp=0x7fffffffffff") < 2048
+
+
+def test_nothing_that_a_watchdog_hangs_on_is_in_the_blacklist() -> None:
+    text = SCRIPT.read_text()
+    listed = re.findall(r'^blacklist=[\'"]([^\'"]*)', text, flags=re.MULTILINE)
+    names = {name for part in listed for name in part.replace("$blacklist", "").split()}
+    assert len(names) > 30
+    assert not names & {
+        "i2c_i801",
+        "i2c_smbus",
+        "lpc_ich",
+        "mei",
+        "mei_me",
+        "ipmi_si",
+        "ipmi_msghandler",
+        "kempld_core",
+        "w83627hf_wdt",
+        "iTCO_wdt",
+        "wdat_wdt",
+        "hpwdt",
+    }
 
 
 def test_stripped_words_are_a_setting(machine: Machine) -> None:
@@ -388,7 +523,7 @@ def test_result_that_cannot_be_recorded(machine: Machine) -> None:
     assert machine.boot() == ""
     assert machine.was_loaded
     unrecorded = "<3>kdumpd: result not recorded: cannot write run/kdumpd/load\n"
-    assert machine.read("kmsg") == unrecorded + "<6>kdumpd: capture kernel loaded: kernel\n"
+    assert machine.read("kmsg") == unrecorded + LOADED
     machine.boot()
     assert machine.read("kmsg").endswith(ALREADY)
 
@@ -399,12 +534,12 @@ def test_kexec_that_cannot_be_forbidden(machine: Machine) -> None:
     assert machine.boot() == ""
     assert machine.read("kmsg").splitlines() == [
         "<3>kdumpd: further kexec not forbidden: cannot write load_disabled",
-        "<6>kdumpd: capture kernel loaded: kernel",
+        LOADED.strip(),
     ]
 
 
 def test_without_a_kernel_log_the_terminal_is_told(machine: Machine) -> None:
-    assert machine.boot(KDUMPD_KMSG="no/such/kmsg") == "kdumpd: capture kernel loaded: kernel\n"
+    assert machine.boot(KDUMPD_KMSG="no/such/kmsg") == LOADED.removeprefix("<6>")
 
 
 def test_state_is_readable_by_everybody(machine: Machine) -> None:

@@ -20,6 +20,7 @@ ELSEWHERE = {
     "analysis/findings": "analysis/test_text.py",
     # Tried by what a user types and sees.
     "cli/arguments": "cli/test_main.py",
+    "cli/drill": "cli/test_main.py",
     "cli/listing": "cli/test_commands.py",
     # One half of a pair, tried with the half that calls it.
     "crashes/archive": "crashes/test_bundle.py",

@@ -11,7 +11,7 @@ import pytest
 from kdumpd.cli.main import main
 from kdumpd.config import load_config
 from kdumpd.status.files import MachineFiles
-from kdumpd.status.lastcrash import LastCrash, find_last_crash
+from kdumpd.status.lastcrash import find_crashes
 
 DATA = Path(__file__).parent / "data/version-0.1.0"
 LISTED = json.loads((DATA / "list.json").read_text())["crashes"]
@@ -101,8 +101,9 @@ def test_prune_takes_the_oldest(capsys: pytest.CaptureFixture[str], folder: Path
 
 
 def test_status_tells_the_last_crash(root: Path) -> None:
-    found = find_last_crash(MachineFiles(root=root), "/persist/kcrashes")
-    assert isinstance(found, LastCrash)
+    crashes = find_crashes(MachineFiles(root=root), "/persist/kcrashes")
+    assert isinstance(crashes, tuple)
+    found = crashes[0]
     assert (found.stamp, found.cause, found.dump_state) == (STAMPS[0], "null-dereference", "complete")
     assert found.reason is not None
     assert f"{found.reason}\n" == (root / "persist/reboot-reason").read_text()

@@ -31,7 +31,7 @@ ELSEWHERE = ("kdumpd.analysis", "kdumpd.testing")
 STDLIB = Path(sysconfig.get_path("stdlib"))
 MODULES = Path("/usr/lib/python3/dist-packages")
 LICENCES = Path("/usr/share/common-licenses")
-FOLDERS = ("dev", "proc", "sys", "persist", "run", "tmp", "etc")
+FOLDERS = ("dev", "proc", "sys", "persist", "run", "run/kdumpd", "tmp", "etc")
 KDUMPD = """#!/usr/bin/python3 -I
 from kdumpd.cli.main import main
 

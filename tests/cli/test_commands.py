@@ -160,6 +160,14 @@ def test_prune_keeps_the_newest(kdumpd: Command, folder: Path) -> None:
     assert kdumpd("prune", folder) == f"nothing to remove in {folder}\n"
 
 
+def test_prune_keeps_all_dumps_within_a_quarter_of_the_volume(kdumpd: Command, folder: Path) -> None:
+    dumps = sorted(folder.glob("*.dump"))
+    room = os.statvfs(folder)
+    os.truncate(dumps[1], min(20 << 30, room.f_blocks * room.f_frsize // 4))
+    planned = kdumpd("prune", folder, "--dry-run").splitlines()
+    assert planned == [f"would remove {dump}" for dump in dumps[:2]]
+
+
 def test_what_a_terminal_would_obey_is_shown_by_number(kdumpd: Command, tmp_path: Path) -> None:
     crashfiles.leave(tmp_path)
     crashfiles.rewrite(tmp_path, title="\x1b[2Jgone\nforged line", warnings=("\x07\ud800",))

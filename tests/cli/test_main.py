@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -21,11 +22,42 @@ def kdumpd(*arguments: str | Path, **environment: str) -> subprocess.CompletedPr
     )
 
 
-def test_in_a_system_kernel_there_is_nothing_to_do() -> None:
-    done = kdumpd("run")
+def test_in_a_system_kernel_it_says_whether_this_machine_is_armed(tmp_path: Path) -> None:
+    config = tmp_path / "kdumpd.toml"
+    config.write_text(f'[storage]\nmountpoint = "{tmp_path}/persist"\n')
+    done = kdumpd("run", "--config", config)
     assert done.returncode == 0
-    assert done.stdout == "kdumpd: no /proc/vmcore: not a capture kernel, nothing to collect\n"
+    assert re.fullmatch(r"kdumpd: not armed: [a-z-]+ \S.*\n", done.stdout)
     assert done.stderr == ""
+    assert list(tmp_path.iterdir()) == [config]
+
+
+def test_in_a_system_kernel_the_boot_goes_on_whatever_is_wrong_with_the_settings(tmp_path: Path) -> None:
+    config = tmp_path / "kdumpd.toml"
+    config.write_text("[dump]\nlevel = 99\n")
+    done = kdumpd("run", "--config", config)
+    assert done.returncode == 0
+    line = f"kdumpd: not armed: wrong-config {config}: dump.level: must be 0 to 31, not 99\n"
+    assert (done.stdout, done.stderr) == (line, "")
+
+
+@pytest.mark.slow
+def test_in_a_system_kernel_it_takes_a_fifth_of_a_second() -> None:
+    def seconds() -> float:
+        began = time.monotonic()
+        kdumpd("run")
+        return time.monotonic() - began
+
+    assert min(seconds() for _ in range(5)) < 0.2
+
+
+def test_a_drill_asks_first_and_crashes_no_machine_that_is_not_armed(tmp_path: Path) -> None:
+    config = tmp_path / "kdumpd.toml"
+    config.write_text(f'[storage]\nmountpoint = "{tmp_path}/persist"\n')
+    done = kdumpd("drill", "--config", config)
+    assert done.returncode == 1
+    assert re.fullmatch(r"kdumpd: drill failed: [a-z-]+: \S.*\n", done.stdout)
+    assert list(tmp_path.iterdir()) == [config]
 
 
 @pytest.mark.parametrize("command", ["run", "status"])
@@ -53,7 +85,7 @@ def test_in_a_system_kernel_trio_is_not_even_loaded(command: str) -> None:
 def test_a_wrong_config_is_exit_2_and_one_line(tmp_path: Path, text: str, line: str) -> None:
     config = tmp_path / "kdumpd.toml"
     config.write_text(text)
-    done = kdumpd("run", "--config", config)
+    done = kdumpd("status", "--config", config)
     assert done.returncode == 2
     assert done.stderr.startswith(f"kdumpd: {config}: {line}")
     assert done.stderr.count("\n") == 1
@@ -61,7 +93,7 @@ def test_a_wrong_config_is_exit_2_and_one_line(tmp_path: Path, text: str, line: 
 
 
 def test_a_missing_config_is_exit_2() -> None:
-    done = kdumpd("run", "--config", "/nonexistent.toml")
+    done = kdumpd("status", "--config", "/nonexistent.toml")
     assert done.returncode == 2
     assert done.stderr == "kdumpd: /nonexistent.toml: no such file\n"
 

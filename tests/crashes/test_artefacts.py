@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdumpd.crashes.artefacts import expired, find_artefacts, free_stamp, make_stamp, parse_name
+from kdumpd.crashes.artefacts import expired, find_artefacts, free_stamp, make_stamp, over_limit, parse_name
 
 CRASH_S = 1795398039
 
@@ -31,6 +31,8 @@ def test_names_of_others_are_no_artefacts() -> None:
         "kdump-20261123T014039Z.dump.part",
         ".kdumpd-kdump-20261123T014039Z.dump.tmp",
         "kdump-20261123T014039Z.log",
+        "kdump-20261123T014039Z.age",
+        "dmesg-20261123T014039Z.flat.age",
         "kdump-20261340T014039Z.dump",
         "kdump-../../../etc/passwd.dump",
         "dmesg-latest.log",
@@ -52,6 +54,12 @@ def test_eves_older_names_are_artefacts_and_sort_by_time() -> None:
 def test_five_newest_stay_with_their_records() -> None:
     names = [name for hour in range(6) for name in crash(hour)]
     assert sorted(expired(names, dumps=5, logs=5)) == sorted(crash(0))
+
+
+def test_an_encrypted_dump_is_a_dump_and_a_report_goes_with_the_last_file_of_its_crash() -> None:
+    encrypted = [crash(1)[0].replace(".dump", ".flat.age"), *crash(1)[1:], "report-20261123T010000Z.txt"]
+    assert expired([*encrypted, *crash(2)], dumps=1, logs=2) == [encrypted[0]]
+    assert sorted(expired([*encrypted, *crash(2)], dumps=1, logs=1)) == sorted(encrypted)
 
 
 def test_numbered_names_sort_by_number_not_by_text() -> None:
@@ -85,3 +93,41 @@ def test_only_artefacts_go_and_never_more_than_needed(names: list[str]) -> None:
     assert set(gone) <= {artefact.name for artefact in find_artefacts(names)}
     assert left.count("dump") == min(3, before.count("dump"))
     assert left.count("log") == min(2, before.count("log"))
+
+
+def sizes(*gibibytes: int) -> dict[str, int]:
+    """A folder with a crash an hour, whose dumps have these sizes; other files are small."""
+    return {
+        name: gibibyte << 30 if name.startswith("kdump") else 1000
+        for hour, gibibyte in enumerate(gibibytes)
+        for name in crash(hour)
+    }
+
+
+def test_the_oldest_dumps_go_until_all_are_within_the_limit() -> None:
+    assert over_limit(sizes(1, 2, 3), 6 << 30) == []
+    assert over_limit(sizes(1, 2, 3), 5 << 30) == [crash(0)[0]]
+    assert over_limit(sizes(1, 2, 3), 4 << 30) == [crash(0)[0], crash(1)[0]]
+
+
+def test_the_newest_dump_stays_however_long_it_is() -> None:
+    assert over_limit(sizes(1, 30), 1 << 30) == [crash(0)[0]]
+    assert over_limit(sizes(30), 1) == []
+    assert over_limit({}, 1) == []
+
+
+def test_with_a_dump_that_had_no_log_its_record_goes() -> None:
+    dump, _, record = crash(0)
+    assert over_limit({dump: 2, record: 1, **sizes(1)}, 1) == []
+    left = {dump: 2, record: 1, crash(1)[0]: 1}
+    assert over_limit(left, 1) == [dump, record]
+
+
+@given(st.lists(st.integers(0, 9)), st.integers(0, 40))
+def test_no_dump_goes_that_need_not(lengths: list[int], limit: int) -> None:
+    files = {crash(hour % 24)[0].replace("1123", f"11{10 + hour // 24}"): n for hour, n in enumerate(lengths)}
+    gone = over_limit(files, limit)
+    left = [name for name in files if name not in gone]
+    assert gone == list(files)[: len(gone)]
+    assert len(left) <= 1 or sum(files[name] for name in left) <= limit
+    assert not gone or sum(files[name] for name in left) + files[gone[-1]] > limit

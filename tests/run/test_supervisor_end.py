@@ -1,11 +1,13 @@
 """Whole runs on a simulated machine, in virtual time: the console, and how a run ends."""
 
+import json
 import re
 
 import pytest
 import trio
 from tests.simulated import (
     COMPLETE,
+    RECORD,
     collect,
     configured,
     reason,
@@ -206,3 +208,23 @@ async def test_a_failing_end_is_the_callers_to_see(
         await supervise(configured(), machine=machine, finish=fail)
     assert machine.leftovers() == []
     assert reason(machine) == f"{COMPLETE}\n"
+
+
+async def test_what_is_wrong_with_the_settings_is_said_and_recorded(
+    machine: SimulatedMachine, autojump_clock: MockClock
+) -> None:
+    outcome = await supervise(configured(), machine=machine, warnings=["f.toml: dump.level: must be 0 to 31"])
+    assert outcome.complete
+    assert machine.console.lines()[0] == "kdumpd: f.toml: dump.level: must be 0 to 31"
+    record = json.loads((machine.files() / "kcrashes" / RECORD).read_text())
+    assert record["warnings"] == ["f.toml: dump.level: must be 0 to 31"]
+
+
+async def test_the_panic_text_is_on_every_console(
+    machine: SimulatedMachine, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "consoles", lambda: ("/dev/tty0", "/dev/ttyS0"))
+    machine.console.block("/dev/tty0")
+    await supervise(configured(), machine=machine)
+    assert BEGIN in machine.console.lines("/dev/ttyS0")
+    assert machine.console.lines("/dev/console") == []

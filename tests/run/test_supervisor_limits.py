@@ -153,17 +153,17 @@ async def test_the_total_budget_ends_the_wait_for_storage(
 async def test_the_floor_is_kept_free(machine: SimulatedMachine, autojump_clock: MockClock) -> None:
     big = make_kdump(pages=600, compression="none")
     machine.makedumpfile.dump = lambda _level, _compression: big
-    machine.disk.fill(leave_bytes=(4 << 30) + (2 << 20))
+    machine.disk.fill(leave_bytes=4354 << 20)
     await collect(machine)
-    why = "space ran out: 4096 MiB must stay free"
+    why = "space ran out: 4352 MiB must stay free"
     assert reason(machine) == f"{COMPLETE} (incomplete: {why})\n"
-    assert machine.disk.free_bytes >= 4 << 30
+    assert machine.disk.free_bytes >= 4352 << 20
 
 
 async def test_too_little_room_for_any_dump(machine: SimulatedMachine, autojump_clock: MockClock) -> None:
     machine.disk.fill(leave_bytes=100 << 20)
     await collect(machine)
-    why = "only 99 MiB free on /persist, and 4096 MiB must stay free"
+    why = "only 99 MiB free on /persist, and 4352 MiB must stay free"
     assert reason(machine) == f"{LOG_ONLY} (no kdump: {why})\n"
 
 

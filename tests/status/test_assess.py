@@ -15,7 +15,7 @@ from kdumpd.host.folder import Space
 from kdumpd.host.mounts import Mount
 from kdumpd.status import assess as status
 from kdumpd.status import remedies
-from kdumpd.status.assess import Status, assess
+from kdumpd.status.assess import Status, assess, room_bytes
 from kdumpd.status.files import Unknown
 
 PROJECT = Path(__file__).parents[2]
@@ -96,6 +96,29 @@ def test_loaded_kernel_needs_no_further_explanation() -> None:
     judged = with_facts(load_result=None, command_line=unread, reserved_bytes=unread, memory_bytes=unread)
     assert judged.armed
     assert with_facts(command_line="quiet").armed
+
+
+@pytest.mark.parametrize(
+    ("filesystem", "line", "modules", "driver"),
+    [
+        ("zfs", "a nomodule", frozenset({"zfs"}), "zfs"),
+        ("ext3", "nomodule", frozenset({"ext4"}), "ext4"),
+        ("ext4", "a nomodule", frozenset({"zfs"}), None),
+        ("zfs", "a xnomodule", frozenset({"zfs"}), None),
+        ("zfs", "nomodule", Unknown(source="/proc/modules", why=DENIED), None),
+    ],
+)
+def test_no_modules_for_a_persist_that_is_one_is_a_warning(
+    filesystem: str, line: str, modules: frozenset[str] | Unknown, driver: str | None
+) -> None:
+    judged = with_facts(
+        mount=attrs.evolve(PERSIST, filesystem=filesystem),
+        load_result=attrs.evolve(LOADED, command_line=line),
+        modules=modules,
+    )
+    assert judged.armed
+    text = f"the capture kernel has nomodule, and {driver} of /persist is a module"
+    assert [(one.code, one.text) for one in judged.warnings] == ([("nomodule", text)] if driver else [])
 
 
 NO_CONFIG = Unknown(source="/proc/config.gz", why="not there")
@@ -191,7 +214,7 @@ def test_unknown_space() -> None:
     assert codes(with_facts(space=Unknown(source="/persist", why=DENIED))) == ["unknown"]
 
 
-FLOOR = 4 * GIB
+FLOOR = 4352 * MIB
 
 
 @pytest.mark.parametrize(
@@ -212,6 +235,7 @@ def test_space_is_what_the_floor_leaves(free_bytes: int, reasons: list[str], war
 def test_what_must_stay_free_is_as_configured() -> None:
     settings = StorageSettings(min_free_bytes=20 * GIB)
     assert codes(with_facts(config=Config(storage=settings))) == ["no-space"]
+    assert room_bytes(with_facts(config=Config(dump=DumpSettings(max_bytes=MIB))).facts) == MIB
 
 
 def test_missing_makedumpfile() -> None:

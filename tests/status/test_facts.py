@@ -35,6 +35,7 @@ cause=
 kernel=/boot/kernel
 initrd=
 command_line=root=/dev/sda2 a=b irqpoll
+modules=off: no file system of persist is a module of this kernel
 boot={BOOT}
 """
 
@@ -50,6 +51,7 @@ def furnish(root: Path) -> None:
     files: dict[str, str | bytes] = {
         "proc/cmdline": "root=/dev/sda2 crashkernel=128M\n",
         "proc/config.gz": gzip.compress(b"CONFIG_INIT_ON_FREE_DEFAULT_ON=y\n"),
+        "proc/modules": "zfs 4829184 6 - Live 0x0000000000000000 (PO)\nspl 1 1 zfs, Live 0x0 (O)\n",
         "proc/meminfo": "MemTotal:        4000000 kB\nMemFree:  1 kB\n",
         "proc/self/mountinfo": MOUNTINFO,
         "proc/sys/kernel/kexec_load_disabled": "1\n",
@@ -88,12 +90,17 @@ def test_gathers_the_facts_of_an_armed_machine(root: Path) -> None:
         in_capture_kernel=False,
         command_line="root=/dev/sda2 crashkernel=128M",
         init_on_free_default=True,
+        modules=frozenset({"zfs", "spl"}),
         memory_bytes=4_000_000 << 10,
         reserved_bytes=128 * MIB,
         loaded=True,
         forbidden=True,
         load_result=LoadResult(
-            result="loaded", cause="", kernel="/boot/kernel", command_line="root=/dev/sda2 a=b irqpoll"
+            result="loaded",
+            cause="",
+            kernel="/boot/kernel",
+            command_line="root=/dev/sda2 a=b irqpoll",
+            modules="off: no file system of persist is a module of this kernel",
         ),
         mount=facts.mount,
         space=Space(free_bytes=0, total_bytes=0),
@@ -119,6 +126,7 @@ def test_empty_machine_is_unknown_and_not_an_error(tmp_path: Path) -> None:
     facts = gather(Config(dump=DumpSettings(makedumpfile="no-such-makedumpfile")), root=tmp_path)
     absent = {
         "command_line": "/proc/cmdline",
+        "modules": "/proc/modules",
         "memory_bytes": "/proc/meminfo",
         "reserved_bytes": "/sys/kernel/kexec_crash_size",
         "loaded": "/sys/kernel/kexec_crash_loaded",

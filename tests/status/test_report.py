@@ -68,16 +68,19 @@ def test_json_of_a_machine_that_crashed() -> None:
             "kexec_forbidden": True,
             "kernel": "/boot/kernel",
             "command_line": "root=/dev/sda2 nr_cpus=1",
+            "modules": "on: zfs is a module of this kernel",
         },
         "storage": {
             "mountpoint": "/persist",
             "filesystem": "ext4",
             "free_bytes": 20 * GIB,
             "total_bytes": 50 * GIB,
-            "room_bytes": 16 * GIB,
+            "room_bytes": 20 * GIB - (4352 << 20),
         },
         "makedumpfile": {"version": "1.7.8", "compression": "zstd"},
         "last_crash": attrs.asdict(CRASH) | {"files": list(CRASH.files)},
+        "drill": None,
+        "capture_missed": None,
         "reboot_reason": CRASH.reason,
     }
 
@@ -99,9 +102,10 @@ def test_json_has_no_numbers_of_another_file_system() -> None:
 def test_armed_machine_on_the_screen() -> None:
     assert render(assess(SAMPLES["crashed"])) == (
         "kdumpd: armed\n"
-        "kernel      /boot/kernel is loaded, further kexec is forbidden\n"
+        "kernel      /boot/kernel is loaded, further kexec is forbidden; modules on: zfs\n"
+        "            is a module of this kernel\n"
         "reserved    128 MiB of 4.0 GiB of memory\n"
-        "persist     ext4 on /persist, 20.0 GiB free, 16.0 GiB of it for a dump\n"
+        "persist     ext4 on /persist, 20.0 GiB free, 15.8 GiB of it for a dump\n"
         "dump tool   makedumpfile 1.7.8, zstd\n"
         "last crash  20261123T014039Z: sysrq: Trigger a crash; kernel panic, kdump\n"
         "            collected: /persist/kcrashes/kdump-20261123T014039Z.dump\n"

@@ -18,7 +18,16 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="kdumpd", description="Kernel-dump collector for EVE-OS.")
     parser.add_argument("--version", action="version", version=f"kdumpd {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_run, _add_status, _add_list, _add_show, _add_prune, _add_export, _add_analyze):
+    for add in (
+        _add_run,
+        _add_status,
+        _add_drill,
+        _add_list,
+        _add_show,
+        _add_prune,
+        _add_export,
+        _add_analyze,
+    ):
         add(commands)
     return parser
 
@@ -34,7 +43,16 @@ def _add_run(commands: "Commands") -> None:
 
 
 def _add_status(commands: "Commands") -> None:
-    _add_config(_add(commands, "status", "is this machine armed, and if not why"))
+    parser = _add(commands, "status", "is this machine armed, and if not why")
+    parser.add_argument("--metrics", action="store_true", help="gauges in the Prometheus text format")
+    _add_config(parser)
+
+
+def _add_drill(commands: "Commands") -> None:
+    text = "crash this machine on purpose; the next status says how far the capture came"
+    parser = commands.add_parser("drill", help=text, description=text)
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    _add_config(parser)
 
 
 def _add_list(commands: "Commands") -> None:
@@ -49,7 +67,7 @@ def _add_show(commands: "Commands") -> None:
 
 
 def _add_prune(commands: "Commands") -> None:
-    parser = _add(commands, "prune", "remove the oldest dumps and logs")
+    parser = _add(commands, "prune", "remove the oldest dumps and logs, as after a run")
     parser.add_argument("location", nargs="?", type=Path, metavar="FOLDER", help="default: the crash folder")
     for what in ("dumps", "logs"):
         parser.add_argument(

@@ -8,10 +8,11 @@ from typing import Final
 from kdumpd.cli import listing
 from kdumpd.config import load_config
 from kdumpd.crashes import archive, bundle
-from kdumpd.crashes.artefacts import expired
+from kdumpd.crashes.artefacts import expired, over_limit
 from kdumpd.crashes.inventory import Crash, find_crash, left_over, read_folder
 from kdumpd.errors import ConfigError, StorageError, trouble
 from kdumpd.host.folder import Folder, is_temporary
+from kdumpd.storage.volume import retained_bytes
 from kdumpd.text import json_text, size
 
 
@@ -38,13 +39,17 @@ def prune(location: Path | None, *, dumps: int | None, logs: int | None, dry_run
     path = location or default_folder()
     folder = Folder.open(str(path))
     try:
-        names = [entry.name for entry in folder.entries()]
+        sizes_bytes = {entry.name: entry.size_bytes for entry in folder.entries()}
         gone = expired(
-            names,
+            sizes_bytes,
             dumps=retention.dumps if dumps is None else dumps,
             logs=retention.logs if logs is None else logs,
         )
-        gone += [name for name in names if is_temporary(name)]
+        limit_bytes = retained_bytes(retention, folder.space())
+        if limit_bytes is not None:
+            left = {name: size_bytes for name, size_bytes in sizes_bytes.items() if name not in gone}
+            gone += over_limit(left, limit_bytes)
+        gone += [name for name in sizes_bytes if is_temporary(name)]
         for name in () if dry_run else gone:
             folder.remove(name)
         folder.sync()

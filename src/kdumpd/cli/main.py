@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from kdumpd.cli.arguments import make_parser
-from kdumpd.errors import KdumpError
+from kdumpd.errors import ConfigError, KdumpError
 
 if TYPE_CHECKING:
     from kdumpd.config import Config
@@ -42,55 +42,56 @@ def _run(options: dict[str, Any]) -> int:
         return _collect(**options)
     if command == "status":
         return _tell_status(**options)
+    if command == "drill":
+        return _drill(**options)
     return _answer(command, options)
 
 
 def _collect(*, config: Path | None, no_reboot: bool) -> int:
-    settings = _settings_for_run(config, no_reboot=no_reboot)
+    from kdumpd.config import load_anyway
+
+    settings, mistakes = load_anyway(config)
     if not Path(settings.vmcore.path).exists():
-        print(f"kdumpd: no {settings.vmcore.path}: not a capture kernel, nothing to collect")
+        from kdumpd.cli.armed import tell_armed
+
+        print(tell_armed(settings, mistakes))
         return OK
+    if mistakes and no_reboot:
+        raise ConfigError(mistakes[0])
     with suppress(OSError):  # be the last process that the OOM killer takes
         Path("/proc/self/oom_score_adj").write_text("-1000")
     # None may end a run before its reboot; while there is something to cut short, `_supervise` listens.
     for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     if no_reboot:
-        return _supervise(settings, reboot=False)
+        return _supervise(settings, reboot=False, warnings=mistakes)
     from kdumpd.host.reboot import restart
 
     try:
-        return _supervise(settings, reboot=True)
+        return _supervise(settings, reboot=True, warnings=mistakes)
     finally:
         # Whatever happened above, also a bug of ours: the machine comes back.
         print(f"kdumpd: the restart failed: {restart(settings.reboot.method)}", file=sys.stderr)
 
 
-def _settings_for_run(config: Path | None, *, no_reboot: bool) -> "Config":
-    """The configuration; in a real capture kernel a wrong one is said and the defaults are used.
-
-    Nobody is there to mend it, and a crash that is not collected for a typing error is lost.
-    """
-    from kdumpd.config import Config, load_config
-
-    try:
-        return load_config(config)
-    except KdumpError as error:
-        defaults = Config()
-        if no_reboot or not Path(defaults.vmcore.path).exists():
-            raise
-        print(f"kdumpd: {error}: using the defaults", file=sys.stderr)
-        return defaults
-
-
-def _tell_status(*, config: Path | None, as_json: bool) -> int:
+def _tell_status(*, config: Path | None, as_json: bool, metrics: bool) -> int:
     from kdumpd.config import load_config
     from kdumpd.status.assess import read_status
+    from kdumpd.status.metrics import to_metrics
     from kdumpd.status.report import render, to_json
 
     found = read_status(load_config(config))
-    print(to_json(found) if as_json else render(found))
+    text = to_metrics(found) if metrics else to_json(found) if as_json else render(found)
+    print(text, end="")
     return OK if found.armed else DEGRADED
+
+
+def _drill(*, config: Path | None, yes: bool) -> int:
+    from kdumpd.cli.drill import drill
+    from kdumpd.config import load_config
+
+    print(drill(load_config(config), yes=yes))
+    return DEGRADED
 
 
 def _answer(command: str, options: dict[str, Any]) -> int:
@@ -102,7 +103,7 @@ def _answer(command: str, options: dict[str, Any]) -> int:
     return OK
 
 
-def _supervise(config: "Config", *, reboot: bool) -> int:
+def _supervise(config: "Config", *, reboot: bool, warnings: Sequence[str]) -> int:
     """Run the supervisor; SIGTERM and SIGINT cut the dump short, and what is there is made durable."""
     import trio
 
@@ -126,6 +127,7 @@ def _supervise(config: "Config", *, reboot: bool) -> int:
                     config,
                     finish=restart_machine if reboot else describe_only,
                     on_deadline=None if reboot else lambda: os._exit(DEGRADED),
+                    warnings=warnings,
                 )
                 code = OK if outcome.complete else DEGRADED
                 nursery.cancel_scope.cancel()

@@ -10,8 +10,20 @@ from typing import Final
 
 from attrs import frozen
 
-_KINDS: Final = {("kdump", "dump"): "dump", ("dmesg", "log"): "log", ("crash", "json"): "record"}
-_NAME: Final = re.compile(r"(kdump|dmesg|crash)-([0-9TZ:+.-]{10,40})\.(dump|log|json)")
+_KIND_OF: Final = {
+    ("kdump", "dump"): "dump",
+    ("kdump", "flat.age"): "dump",
+    ("dmesg", "log"): "log",
+    ("crash", "json"): "record",
+    ("report", "txt"): "report",
+}
+KINDS: Final = tuple(dict.fromkeys(_KIND_OF.values()))
+"""The kinds of artefacts."""
+
+_NAME: Final = re.compile(r"(kdump|dmesg|crash|report)-([0-9TZ:+.-]{10,40})\.(dump|flat\.age|log|json|txt)")
+
+# What tells of dumps and logs, and goes with the last of them.
+_COMPANIONS: Final = ("record", "report")
 _STAMP: Final = re.compile(r"(\d{8}T\d{6})Z(?:-(\d{1,4}))?")
 
 
@@ -21,7 +33,7 @@ class Artefact:
 
     Attributes:
         name: the file's name.
-        kind: ``dump``, ``log`` or ``record``.
+        kind: ``dump``, ``log``, ``record`` or ``report``.
         stamp: the time part of the name, which the files of one crash share.
         order: sorts artefacts from the oldest to the newest.
     """
@@ -50,7 +62,7 @@ def parse_name(name: str) -> Artefact | None:
     match = _NAME.fullmatch(name)
     if not match:
         return None
-    kind = _KINDS.get((match[1], match[3]))
+    kind = _KIND_OF.get((match[1], match[3]))
     order = _order(match[2])
     if kind is None or order is None:
         return None
@@ -92,13 +104,39 @@ def expired(
     collected, as many stay as crashes may.
     """
     artefacts = find_artefacts(names, sequences=sequences)
-    gone = dict.fromkeys([*_oldest(artefacts, "dump", dumps), *_oldest(artefacts, "log", logs)])
-    left = {a.stamp for a in artefacts if a.kind != "record" and a not in gone}
+    gone = [*_oldest(artefacts, "dump", dumps), *_oldest(artefacts, "log", logs)]
+    left = {a.stamp for a in artefacts if a.kind not in _COMPANIONS}
+    alone = [a for a in artefacts if a.kind == "record" and a.stamp not in left]
+    gone_alone = {a.stamp for a in _oldest(alone, "record", max(dumps, logs))}
+    companions = [a for a in artefacts if a.kind in _COMPANIONS and a.stamp in gone_alone]
+    return [artefact.name for artefact in (*_with_companions(artefacts, gone), *companions)]
+
+
+def over_limit(
+    sizes_bytes: Mapping[str, int], limit_bytes: int, *, sequences: Mapping[str, int] | None = None
+) -> list[str]:
+    """The names that go so that all dumps together are within a limit, the oldest; the newest dump stays.
+
+    Args:
+        sizes_bytes: every file in the folder, by its name.
+        limit_bytes: what the dumps may take up.
+        sequences: see ``find_artefacts``.
+    """
+    artefacts = find_artefacts(sizes_bytes, sequences=sequences)
+    dumps = [artefact for artefact in artefacts if artefact.kind == "dump"]
+    excess_bytes = sum(sizes_bytes[dump.name] for dump in dumps) - limit_bytes
+    gone = []
+    for dump in dumps[:-1]:
+        if excess_bytes > 0:
+            gone.append(dump)
+            excess_bytes -= sizes_bytes[dump.name]
+    return [artefact.name for artefact in _with_companions(artefacts, gone)]
+
+
+def _with_companions(artefacts: list[Artefact], gone: list[Artefact]) -> list[Artefact]:
+    left = {a.stamp for a in artefacts if a.kind not in _COMPANIONS and a not in gone}
     lost = {a.stamp for a in gone} - left
-    records = [a for a in artefacts if a.kind == "record" and a.stamp in lost]
-    alone = [a for a in artefacts if a.kind == "record" and a.stamp not in left | lost]
-    records += _oldest(alone, "record", max(dumps, logs))
-    return [artefact.name for artefact in (*gone, *records)]
+    return gone + [a for a in artefacts if a.kind in _COMPANIONS and a.stamp in lost]
 
 
 def _oldest(artefacts: list[Artefact], kind: str, keep: int) -> list[Artefact]:

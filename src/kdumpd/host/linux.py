@@ -9,6 +9,7 @@ import trio
 
 from kdumpd.errors import StorageError
 from kdumpd.host import console, reboot, watchdog
+from kdumpd.host.consoles import find_consoles
 from kdumpd.host.folder import Folder, splice_bytes
 from kdumpd.host.machine import Deadline, Machine, Tick
 from kdumpd.host.mountevents import watch_mounts
@@ -79,6 +80,10 @@ class LinuxMachine(Machine):
     def splice(self, source: int, target: int, size_bytes: int, offset: int) -> int:
         """Move bytes from a pipe into a file; see ``folder.splice_bytes``."""
         return splice_bytes(source, target, size_bytes, offset)
+
+    def consoles(self) -> tuple[str, ...]:
+        """The files of the consoles that the kernel writes to."""
+        return find_consoles()
 
     async def write_line(self, target: str, line: str) -> None:
         """Write one line to a console target."""

@@ -114,6 +114,10 @@ class Machine(ABC):
         """Move up to so many bytes from a pipe to an offset in a file; returns how many. Blocking."""
 
     @abstractmethod
+    def consoles(self) -> tuple[str, ...]:
+        """The files of the consoles that the kernel writes to."""
+
+    @abstractmethod
     async def write_line(self, target: str, line: str) -> None:
         """Write one line to a console target.
 

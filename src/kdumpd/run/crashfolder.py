@@ -14,7 +14,7 @@ import trio
 from attrs import frozen
 
 from kdumpd.config import Config
-from kdumpd.crashes.artefacts import expired, find_artefacts, free_stamp
+from kdumpd.crashes.artefacts import expired, find_artefacts, free_stamp, over_limit
 from kdumpd.crashes.reasons import FULL, REASONS_BYTES, STACK_BYTES, Reasons, commit_reasons
 from kdumpd.crashes.record import MAX_RECORD_BYTES, CrashRecord, parse_record
 from kdumpd.dump.stream import Limit
@@ -25,7 +25,7 @@ from kdumpd.host.threads import Worker
 from kdumpd.run.clock import Clock
 from kdumpd.run.state import RunState
 from kdumpd.storage.gate import Storage
-from kdumpd.storage.volume import LEAST_DUMP_BYTES, floor_bytes
+from kdumpd.storage.volume import LEAST_DUMP_BYTES, floor_bytes, retained_bytes
 
 T = TypeVar("T")
 
@@ -269,12 +269,19 @@ class CrashFolder:
         left_over = (*self._reasons.temporaries(), *folder.temporaries())
         own = f"{self._arrival.stamp if self._arrival else ''}."
         gone = self._reasons.clear_temporaries() + folder.clear_temporaries()
-        names = [entry.name for entry in folder.entries()]
+        sizes_bytes = {entry.name: entry.size_bytes for entry in folder.entries()}
         keep = self._config.retention
         # This crash's log is there already; its dump is still to come.
-        surplus = expired(names, dumps=keep.dumps - dump_follows, logs=keep.logs, sequences=self._sequences)
+        gone_for_count = expired(
+            sizes_bytes, dumps=keep.dumps - dump_follows, logs=keep.logs, sequences=self._sequences
+        )
+        limit_bytes = retained_bytes(keep, folder.space())
+        left = {name: size for name, size in sizes_bytes.items() if name not in gone_for_count}
+        gone_for_room = (
+            [] if limit_bytes is None else over_limit(left, limit_bytes, sequences=self._sequences)
+        )
         stayed = [name for name in left_over if name not in gone]
-        for name in surplus:
+        for name in (*gone_for_count, *gone_for_room):
             if own in name:
                 continue
             try:

@@ -11,13 +11,13 @@ machine did not restart. The clock bounds it all, and knows of a cancel from a t
 for one.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Final, NoReturn
 
 import trio
 
-from kdumpd.config import Config
+from kdumpd.config import AUTO, Config
 from kdumpd.dmesg.lines import last_lines
 from kdumpd.errors import KdumpError, innermost
 from kdumpd.host import watchdog
@@ -48,6 +48,7 @@ async def supervise(
     machine: Machine | None = None,
     finish: Finish = restart_machine,
     on_deadline: Callable[[], object] | None = None,
+    warnings: Iterable[str] = (),
 ) -> Outcome:
     """Collect a crash and end the run.
 
@@ -57,12 +58,15 @@ async def supervise(
         finish: the last step.
         on_deadline: what a thread outside trio does when all budgets are over and the run is not;
             it restarts the machine unless told otherwise.
+        warnings: what is known before the run, such as mistakes in the settings; said and recorded.
 
     Returns:
         The outcome, if ``finish`` returns. Cancelled, the final phase still runs before the cancel goes
         on: the evidence is final within ``budget.grace_s``, and ``finish`` has as long again.
     """
     supervisor = Supervisor(config, machine or LinuxMachine())
+    for text in warnings:
+        supervisor.warn(text)
     return await supervisor.run(finish, on_deadline)
 
 
@@ -75,7 +79,7 @@ class Supervisor:
         self._clock = Clock(config.budget)
         self._state = RunState(config=config)
         self._console = Console(
-            config.console.targets,
+            machine.consoles() if config.console.targets == AUTO else config.console.targets,
             write=machine.write_line,
             line_delay_s=config.console.line_delay_s,
             blocks_s=min(5.0, config.budget.grace_s / 3),
@@ -93,6 +97,10 @@ class Supervisor:
         self._outcome: Outcome | None = None
         self._trouble: str | None = None
         self._restarting = False
+
+    def warn(self, text: str) -> None:
+        """Note a warning and say it."""
+        self._collector.warn(text)
 
     async def run(self, finish: Finish, on_deadline: Callable[[], object] | None) -> Outcome:
         """Collect, settle, finish."""

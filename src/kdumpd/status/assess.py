@@ -11,6 +11,8 @@ from attrs import frozen
 
 from kdumpd.config import Config
 from kdumpd.dump.makedumpfile import FREE_PAGES, choose_compression
+from kdumpd.host.mounts import Mount
+from kdumpd.sources import values, words
 from kdumpd.status.facts import LOAD_RESULT, Facts, gather
 from kdumpd.status.files import Unknown
 from kdumpd.status.remedies import REASONS, WARNINGS
@@ -56,10 +58,13 @@ def assess(facts: Facts) -> Status:
     reasons = [kernel, _storage_reason(facts), _space_reason(facts), _makedumpfile_reason(facts)]
     warnings = [
         _kexec_allowed(facts),
+        _no_module(facts),
         _reservation_small(facts),
         _little_space(facts),
         _other_compression(facts),
         _freed_memory(facts),
+        _capture_missed(facts),
+        _drill_failed(facts),
         _crashes_unknown(facts),
     ]
     return Status(
@@ -104,7 +109,7 @@ def _not_reserved(facts: Facts) -> Finding | None:
         return None
     if isinstance(facts.command_line, Unknown):
         return _reason("unknown", facts.command_line)
-    wanted = " ".join(_parameters(facts.command_line, "crashkernel="))
+    wanted = " ".join(word for word in words(facts.command_line) if word.startswith("crashkernel="))
     if not wanted:
         return _reason("no-crashkernel", "no crashkernel= on the kernel command line")
     if isinstance(facts.reserved_bytes, Unknown):
@@ -112,11 +117,6 @@ def _not_reserved(facts: Facts) -> Finding | None:
     if facts.reserved_bytes == 0:
         return _reason("reservation-failed", f"the kernel reserved no memory for {wanted}")
     return None
-
-
-def _parameters(command_line: str, start: str) -> list[str]:
-    words = command_line.partition(" -- ")[0].split()
-    return [word for word in words if word.startswith(start)]
 
 
 def _not_loaded(facts: Facts) -> Finding | None:
@@ -142,9 +142,11 @@ def _storage_reason(facts: Facts) -> Finding | None:
 
 def room_bytes(facts: Facts) -> int | None:
     """The room for a dump on persist; None when no dump is wanted or it is not known."""
-    if isinstance(facts.space, Unknown) or not facts.config.dump.enabled or _storage_reason(facts):
+    settings = facts.config
+    if isinstance(facts.space, Unknown) or not settings.dump.enabled or _storage_reason(facts):
         return None
-    return max(0, facts.space.free_bytes - floor_bytes(facts.config.storage, facts.space))
+    room = max(0, facts.space.free_bytes - floor_bytes(settings.storage, facts.space))
+    return min(room, settings.dump.max_bytes) if settings.dump.max_bytes else room
 
 
 def _space_reason(facts: Facts) -> Finding | None:
@@ -169,6 +171,17 @@ def _kexec_allowed(facts: Facts) -> Finding | None:
     if isinstance(facts.forbidden, Unknown):
         return _warning("kexec-allowed", facts.forbidden)
     return _warning("kexec-allowed", "further kexec is not forbidden: the capture kernel can be replaced")
+
+
+def _no_module(facts: Facts) -> Finding | None:
+    """A file system that is mounted and is a module is a loaded one; ext3 is mounted by ext4's."""
+    if facts.load_result is None or not isinstance(facts.mount, Mount) or isinstance(facts.modules, Unknown):
+        return None
+    driver = {"ext3": "ext4"}.get(facts.mount.filesystem, facts.mount.filesystem)
+    if driver not in facts.modules or not values(facts.load_result.command_line, "nomodule"):
+        return None
+    text = f"the capture kernel has nomodule, and {driver} of {facts.mount.mountpoint} is a module"
+    return _warning("nomodule", text)
 
 
 def _reservation_small(facts: Facts) -> Finding | None:
@@ -213,11 +226,24 @@ def _freed_memory(facts: Facts) -> Finding | None:
 def _clears_freed_memory(facts: Facts) -> bool | Unknown:
     if isinstance(facts.command_line, Unknown):
         return facts.command_line
-    said = _parameters(facts.command_line, "init_on_free=")
+    said = values(facts.command_line, "init_on_free")
     if not said:
         return facts.init_on_free_default
-    # The last one counts, and these are "yes" to the kernel (kstrtobool() in lib/kstrtox.c).
-    return said[-1].partition("=")[2].lower().startswith(("1", "y", "t", "on"))
+    # Of several the last counts, and these are yes to the kernel (lib/kstrtox.c, kstrtobool()).
+    return said[-1].lower().startswith(("1", "y", "t", "on"))
+
+
+def _capture_missed(facts: Facts) -> Finding | None:
+    if facts.boot is None or not facts.boot.capture_missed:
+        return None
+    text = "the boot before this one was armed and ended without a word: a power cut, or a lost crash"
+    return _warning("capture-missed", text)
+
+
+def _drill_failed(facts: Facts) -> Finding | None:
+    if facts.drill is None or facts.drill.passed:
+        return None
+    return _warning("drill-failed", f"the last drill failed: {facts.drill.step}: {facts.drill.text}")
 
 
 def _crashes_unknown(facts: Facts) -> Finding | None:

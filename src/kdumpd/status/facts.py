@@ -3,18 +3,21 @@
 import os
 import subprocess
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from attrs import frozen
+from attrs import field, frozen
 
 from kdumpd.config import Config
 from kdumpd.dump.makedumpfile import Capabilities, parse_version, version_argv
 from kdumpd.errors import KdumpError
 from kdumpd.host.folder import Space
 from kdumpd.host.mounts import MOUNTINFO, Mount, MountTableError, find_mount, read_mounts
+from kdumpd.status.boots import BOOT_ID, Boot, read_boot
+from kdumpd.status.drill import DrillResult, judge, read_drill
 from kdumpd.status.files import MachineFiles, Unknown, unknown
-from kdumpd.status.lastcrash import LastCrash, find_last_crash
+from kdumpd.status.lastcrash import Collected, LastCrash, count_files, find_crashes
 
 # Left by etc/init.d/000-kexec, which describes its lines.
 LOAD_RESULT: Final = "/run/kdumpd/load"
@@ -23,6 +26,9 @@ _VERSION_S: Final = 10.0
 
 # A kernel's configuration is some 300 KB of text.
 _CONFIG_BYTES: Final = 4 << 20
+
+# A line for each module that is loaded, some 60 bytes.
+_MODULES_BYTES: Final = 1 << 20
 
 
 @frozen(kw_only=True)
@@ -34,12 +40,14 @@ class LoadResult:
         cause: why it is not ``loaded``.
         kernel: path of the capture kernel's file.
         command_line: the capture kernel's command line; empty if there was none to make.
+        modules: whether the capture kernel may load modules, ``on`` or ``off``, and why.
     """
 
     result: str
     cause: str
     kernel: str
     command_line: str
+    modules: str = ""
 
 
 @frozen(kw_only=True)
@@ -53,6 +61,7 @@ class Facts:
         in_capture_kernel: whether there is a vmcore.
         command_line: of the running kernel.
         init_on_free_default: whether it clears freed memory where its command line does not say.
+        modules: the names of those that are loaded.
         memory_bytes: what the kernel manages, without the reservation.
         reserved_bytes: for the capture kernel.
         loaded: whether a capture kernel is loaded.
@@ -62,6 +71,9 @@ class Facts:
         space: the room on it.
         makedumpfile: its version and compressions.
         last_crash: the newest in the crash folder.
+        collected: what the crash folder holds, by kind; empty if it cannot be read.
+        boot: what ``kdumpd run`` noted of this boot, if it ran.
+        drill: how the last drill ended, if there was one.
         reboot_reason: the line that EVE has not read yet, if there is one.
     """
 
@@ -71,6 +83,7 @@ class Facts:
     in_capture_kernel: bool
     command_line: str | Unknown
     init_on_free_default: bool | Unknown
+    modules: frozenset[str] | Unknown
     memory_bytes: int | Unknown
     reserved_bytes: int | Unknown
     loaded: bool | Unknown
@@ -81,6 +94,9 @@ class Facts:
     makedumpfile: Capabilities | Unknown
     last_crash: LastCrash | Unknown | None
     reboot_reason: str | None
+    collected: Mapping[str, Collected] = field(factory=dict)
+    boot: Boot | None = None
+    drill: DrillResult | None = None
 
 
 def gather(config: Config, *, root: Path = Path("/")) -> Facts:
@@ -89,6 +105,12 @@ def gather(config: Config, *, root: Path = Path("/")) -> Facts:
     What cannot be read is an `Unknown`; nothing is raised.
     """
     machine, mountpoint = MachineFiles(root), config.storage.mountpoint
+    folder = f"{mountpoint}/{config.dump.directory}"
+    crashes = find_crashes(machine, folder)
+    boot_id = machine.text_or_none(BOOT_ID)
+    noted = read_boot(machine, folder)
+    drill = read_drill(machine, folder)
+    found = () if isinstance(crashes, Unknown) else crashes
     return Facts(
         config=config,
         architecture=os.uname().machine,
@@ -96,6 +118,7 @@ def gather(config: Config, *, root: Path = Path("/")) -> Facts:
         in_capture_kernel=machine.path(config.vmcore.path).exists(),
         command_line=machine.text("/proc/cmdline"),
         init_on_free_default=_init_on_free_default(machine),
+        modules=_modules(machine),
         memory_bytes=_memory_bytes(machine),
         reserved_bytes=machine.number("/sys/kernel/kexec_crash_size"),
         loaded=machine.flag("/sys/kernel/kexec_crash_loaded"),
@@ -104,8 +127,11 @@ def gather(config: Config, *, root: Path = Path("/")) -> Facts:
         mount=_mount(machine, mountpoint),
         space=machine.space(mountpoint),
         makedumpfile=_makedumpfile(config.dump.makedumpfile),
-        last_crash=find_last_crash(machine, f"{mountpoint}/{config.dump.directory}"),
+        last_crash=crashes if isinstance(crashes, Unknown) else next(iter(crashes), None),
         reboot_reason=machine.text_or_none(f"{config.reasons_directory}/reboot-reason") or None,
+        collected=count_files(machine, folder),
+        boot=noted if noted and noted.boot == boot_id else None,
+        drill=judge(drill, boot=boot_id, crashes=found, config=config) if drill else None,
     )
 
 
@@ -126,6 +152,13 @@ def _unpack(data: bytes) -> bytes | None:
         return None
 
 
+def _modules(machine: MachineFiles) -> frozenset[str] | Unknown:
+    data = machine.data("/proc/modules", _MODULES_BYTES)
+    if isinstance(data, Unknown):
+        return data
+    return frozenset(line.split(b" ", 1)[0].decode("ascii", "replace") for line in data.splitlines())
+
+
 def _memory_bytes(machine: MachineFiles) -> int | Unknown:
     text = machine.text("/proc/meminfo")
     if isinstance(text, Unknown):
@@ -139,7 +172,7 @@ def _memory_bytes(machine: MachineFiles) -> int | Unknown:
 def _load_result(machine: MachineFiles) -> LoadResult | None:
     text = machine.text_or_none(LOAD_RESULT) or ""
     said = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-    boot = machine.text_or_none("/proc/sys/kernel/random/boot_id")
+    boot = machine.text_or_none(BOOT_ID)
     if "result" not in said or not boot or said.get("boot") != boot:
         return None
     return LoadResult(
@@ -147,6 +180,7 @@ def _load_result(machine: MachineFiles) -> LoadResult | None:
         cause=said.get("cause", ""),
         kernel=said.get("kernel", ""),
         command_line=said.get("command_line", ""),
+        modules=said.get("modules", ""),
     )
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -88,6 +89,14 @@ class MachineFiles:
             return os.listdir(self.path(path))
         except OSError as error:
             return unknown(path, error)
+
+    def size_bytes(self, path: str) -> int | None:
+        """The length of a regular file; None if it is none."""
+        try:
+            status = self.path(path).lstat()
+        except OSError:
+            return None
+        return status.st_size if stat.S_ISREG(status.st_mode) else None
 
     def space(self, path: str) -> Space | Unknown:
         """The room on the file system that a path is on."""

@@ -23,9 +23,12 @@ REASONS: Final = {
 # Every warning, and its remedy. A machine with warnings is armed all the same.
 WARNINGS: Final = {
     "kexec-allowed": "have /etc/init.d/000-kexec run at boot: it forbids kexec after its own load",
+    "nomodule": "leave nomodule out of KDUMPD_APPEND, and KDUMPD_MODULES at auto, in 000-kexec",
     "reservation-small": f"use {RESERVATION}",
     "little-space": "free space there: a dump that does not fit is cut short",
     "compression": "set dump.compression to one that is built in, or to auto",
     "freed-memory": "boot with init_on_free=1; what it costs is in docs/operating.md",
+    "capture-missed": "see the console of that boot's end; `kdumpd drill` tries the whole way",
+    "drill-failed": "mend the step that failed, then `kdumpd drill` again",
     "crashes-unknown": "run `kdumpd status` as root; it must be a folder",
 }

@@ -5,11 +5,13 @@ import textwrap
 from collections.abc import Iterator
 from typing import Final
 
+import attrs
+
 from kdumpd.dump.makedumpfile import choose_compression
 from kdumpd.host.folder import Space
 from kdumpd.host.mounts import Mount
 from kdumpd.status.assess import Finding, Status, room_bytes
-from kdumpd.status.facts import Facts
+from kdumpd.status.facts import Facts, LoadResult
 from kdumpd.status.files import Unknown
 from kdumpd.status.lastcrash import LastCrash
 from kdumpd.text import printable, size
@@ -32,6 +34,7 @@ def render(status: Status) -> str:
         *_row("persist", _persist_text(facts)),
         *_row("dump tool", _tool_text(facts)),
         *_row("last crash", _crash_text(facts), lines=3),
+        *(_row("drill", f"passed, {facts.drill.text}") if facts.drill and facts.drill.passed else []),
         *(_row("reason file", _reboot_reason_text(facts)) if facts.reboot_reason else []),
     ]
     findings = [_finding_lines("reason", finding) for finding in status.reasons]
@@ -71,7 +74,12 @@ def _kernel_text(facts: Facts) -> str:
     if facts.loaded is not True:
         return "no capture kernel" if facts.loaded is False else str(facts.loaded)
     name = facts.load_result.kernel if facts.load_result else "a capture kernel"
-    return f"{name} is loaded" + (", further kexec is forbidden" if facts.forbidden is True else "")
+    forbidden = ", further kexec is forbidden" if facts.forbidden is True else ""
+    return f"{name} is loaded{forbidden}{_modules_text(facts.load_result)}"
+
+
+def _modules_text(result: LoadResult | None) -> str:
+    return f"; modules {result.modules}" if result and result.modules else ""
 
 
 def _reserved_text(facts: Facts) -> str:
@@ -140,10 +148,13 @@ def to_json(status: Status) -> str:
             "kexec_forbidden": _known(facts.forbidden),
             "kernel": facts.load_result.kernel if facts.load_result else None,
             "command_line": facts.load_result.command_line if facts.load_result else None,
+            "modules": facts.load_result.modules or None if facts.load_result else None,
         },
         "storage": _storage_json(facts),
         "makedumpfile": _makedumpfile_json(facts),
         "last_crash": _crash_json(facts.last_crash),
+        "drill": attrs.asdict(facts.drill) if facts.drill else None,
+        "capture_missed": facts.boot.capture_missed if facts.boot else None,
         "reboot_reason": facts.reboot_reason,
     }
     return json.dumps(document, indent=2) + "\n"
@@ -182,9 +193,11 @@ def _crash_json(crash: LastCrash | Unknown | None) -> dict[str, object] | None:
     return {
         "stamp": crash.stamp,
         "files": list(crash.files),
+        "crash_time_s": crash.crash_time_s,
         "reason": crash.reason,
         "cause": crash.cause,
         "title": crash.title,
         "group_title": crash.group_title,
+        "group": crash.group,
         "dump_state": crash.dump_state,
     }

@@ -265,6 +265,10 @@ class SimulatedMachine(Machine):
         """Move bytes from a pipe into a file on the disk."""
         return self.disk.splice(source, target, size_bytes, offset)
 
+    def consoles(self) -> tuple[str, ...]:
+        """One console."""
+        return ("/dev/console",)
+
     async def write_line(self, target: str, line: str) -> None:
         """Record one line of the console."""
         await self.console.write_line(target, line)

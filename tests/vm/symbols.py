@@ -1,10 +1,10 @@
 """A guest kernel's debug symbols: vmlinux out of Debian's own package, and the test modules beside it."""
 
 import os
-import subprocess
+import tempfile
 from pathlib import Path
 
-from . import cache
+from . import cache, debian
 from .command import run
 from .image import image
 from .modules import modules
@@ -13,10 +13,10 @@ from .modules import modules
 def symbols(suite: str) -> Path:
     """A folder with a suite's vmlinux, 590 MB, and the crashing modules, all with debug symbols.
 
-    The package is of this machine's own suite, and 283 MB to download on first use.
+    The package is 283 MB to download on first use.
     """
     release = image(suite).release
-    path = cache.entry(f"symbols-{release}", lambda folder: _fetch(release, folder))
+    path = cache.entry(f"symbols-{release}", lambda folder: _fetch(suite, release, folder))
     for module in modules(suite).glob("*.ko"):
         # another test may look at the folder meanwhile
         link = path / f"{module.name}.{os.getpid()}"
@@ -25,11 +25,30 @@ def symbols(suite: str) -> Path:
     return path
 
 
-def _fetch(release: str, folder: Path) -> None:
-    package = f"linux-image-{release}-dbg"
-    subprocess.run(["apt-get", "--quiet", "download", package], cwd=folder, check=True, capture_output=True)
-    (file,) = folder.glob("*.deb")
+def _fetch(suite: str, release: str, folder: Path) -> None:
+    file = _download(suite, f"linux-image-{release}-dbg", folder)
     member = f"./usr/lib/debug/boot/vmlinux-{release}"
     script = 'dpkg-deb --fsys-tarfile "$1" | tar --extract --directory "$2" --strip-components 5 "$3"'
     run("bash", "-o", "pipefail", "-c", script, "bash", str(file), str(folder), member)
     file.unlink()
+
+
+def _download(suite: str, package: str, folder: Path) -> Path:
+    """One package of a suite, without what it depends on; the lists of this machine's apt stay as they are."""
+    with tempfile.TemporaryDirectory(prefix="kdumpd-apt-") as work:
+        sources = Path(work) / "sources.list"
+        sources.write_text("\n".join(debian._sources(suite)))
+        for name in ("state/lists/partial", "cache/archives/partial"):
+            (Path(work) / name).mkdir(parents=True)
+        places = {
+            "Dir::State": f"{work}/state",
+            "Dir::Cache": f"{work}/cache",
+            "Dir::Etc::sourcelist": str(sources),
+            "Dir::Etc::sourceparts": "/dev/null",
+            "APT::Sandbox::User": "root",
+        }
+        apt = ["apt-get", "--quiet", *(f"--option={key}={value}" for key, value in places.items())]
+        run(*apt, "update")
+        run("env", "--chdir", str(folder), *apt, "download", package)
+    (file,) = folder.glob("*.deb")
+    return file

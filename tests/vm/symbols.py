@@ -27,10 +27,12 @@ def symbols(suite: str) -> Path:
 
 def _fetch(suite: str, release: str, folder: Path) -> None:
     file = _download(suite, f"linux-image-{release}-dbg", folder)
-    member = f"./usr/lib/debug/boot/vmlinux-{release}"
-    script = 'dpkg-deb --fsys-tarfile "$1" | tar --extract --directory "$2" --strip-components 5 "$3"'
-    run("bash", "-o", "pipefail", "-c", script, "bash", str(file), str(folder), member)
+    # in newer packages the kernel lies with its modules, and a link leads there
+    script = 'dpkg-deb --fsys-tarfile "$1" | tar --extract --directory "$2" --transform "s,.*/,," --wildcards "$3"'
+    run("bash", "-o", "pipefail", "-c", script, "bash", str(file), str(folder), "*/vmlinux*")
     file.unlink()
+    if (folder / "vmlinux").exists():
+        (folder / "vmlinux").replace(folder / f"vmlinux-{release}")
 
 
 def _download(suite: str, package: str, folder: Path) -> Path:

@@ -19,7 +19,7 @@ from kdumpd.vmcore.memorymap import BLOCK_FRAMES, WORDS, Block, MemoryMap, numbe
 
 # The rule was tried, against a walk of the lists with debug symbols, on kernels up to this one
 # (docs/privacy.md). In a newer one pages in use may look like that.
-NEWEST_TRIED: Final = (6, 12)
+NEWEST_TRIED: Final = (7, 2)
 OLDEST_KNOWN: Final = (5, 10)
 
 # In a page without a type, the count of its mappings is -1; so it was before types, too.

@@ -28,7 +28,9 @@ def symbols(suite: str) -> Path:
 def _fetch(suite: str, release: str, folder: Path) -> None:
     file = _download(suite, f"linux-image-{release}-dbg", folder)
     # in newer packages the kernel lies with its modules, and a link leads there
-    script = 'dpkg-deb --fsys-tarfile "$1" | tar --extract --directory "$2" --transform "s,.*/,," --wildcards "$3"'
+    script = (
+        'dpkg-deb --fsys-tarfile "$1" | tar --extract --directory "$2" --transform "s,.*/,," --wildcards "$3"'
+    )
     run("bash", "-o", "pipefail", "-c", script, "bash", str(file), str(folder), "*/vmlinux*")
     file.unlink()
     if (folder / "vmlinux").exists():
@@ -36,7 +38,7 @@ def _fetch(suite: str, release: str, folder: Path) -> None:
 
 
 def _download(suite: str, package: str, folder: Path) -> Path:
-    """One package of a suite, without what it depends on; the lists of this machine's apt stay as they are."""
+    """One package of a suite, without what it depends on; this machine's own lists stay as they are."""
     with tempfile.TemporaryDirectory(prefix="kdumpd-apt-") as work:
         sources = Path(work) / "sources.list"
         sources.write_text("\n".join(debian._sources(suite)))

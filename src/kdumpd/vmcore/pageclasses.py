@@ -1,8 +1,8 @@
 """What kinds of pages a dump holds, by the memory map: those that its level may exclude. Pure.
 
-The kinds and their marks are makedumpfile's own (makedumpfile.c, __exclude_unnecessary_pages), so that what it
-should have left out and did not is seen, whatever its report says. The pages of a compound page, all but the
-first, are what the first one is.
+The kinds and their marks are makedumpfile's own (makedumpfile.c, __exclude_unnecessary_pages), so that what
+it should have left out and did not is seen, whatever its report says. The pages of a compound page, all but
+the first, are what the first one is.
 """
 
 from collections.abc import Callable, Mapping

@@ -52,6 +52,7 @@ class Eraser:
         self._front = bytearray()
         self._form: _Form | None = None
         self._next = 0
+        self._torn = b""
         self._data: int | None = None
         self._described_end = 0
         self._zeros: Descriptor | None = None
@@ -71,7 +72,7 @@ class Eraser:
         """
         for offset, content in self._records.feed(data):
             yield from self._pass(offset, content)
-        if self.ended and self._held:
+        if self.ended and (self._held or self._torn):
             yield from self._give_up("the last pages have no descriptors")
 
     def _pass(self, offset: int, data: bytes) -> Iterator[Piece]:
@@ -86,8 +87,10 @@ class Eraser:
 
     def _give_up(self, why: str) -> Iterator[Piece]:
         self.why_not = why
+        if self._form and self._torn:
+            yield self._form.descriptors_offset + self._next * DESCRIPTOR.size, self._torn
         yield from self._held
-        self._held = []
+        self._torn, self._held = b"", []
 
     def _changed(self, offset: int, data: bytes) -> list[Piece]:
         """What is to be written of a record; where this fails, nothing was."""
@@ -114,24 +117,26 @@ class Eraser:
 
     def _describes(self, form: "_Form", offset: int) -> bool:
         """Whether a record is of descriptors: they go on where the last ones ended, until the pages begin."""
-        expected = form.descriptors_offset + self._next * DESCRIPTOR.size
+        expected = form.descriptors_offset + self._next * DESCRIPTOR.size + len(self._torn)
         return offset == expected and (self._data is None or offset < self._data)
 
     def _described(self, form: "_Form", offset: int, data: bytes) -> list[Piece]:
-        count, rest = divmod(len(data), DESCRIPTOR.size)
-        if rest:
-            raise FormatError("a record ends inside a page descriptor")
-        if self._data is None:
-            self._find_data(form, data)
-        descriptors, pieces = bytearray(data), []
+        # After many zero pages a record can end inside a descriptor, which waits for the rest of it.
+        offset, data = offset - len(self._torn), self._torn + data
+        count = len(data) // DESCRIPTOR.size
+        whole = data[: count * DESCRIPTOR.size]
+        if self._data is None and whole:
+            self._find_data(form, whole)
+        descriptors, pieces = bytearray(whole), []
         for index in self._marks.take(count):
             pieces += self._erase(form, descriptors, index)
         self._next += count
-        self._described_end = max(self._described_end, self._end_of(form, data))
+        self._torn = data[len(whole) :]
+        self._described_end = max(self._described_end, self._end_of(form, whole))
         held, self._held = self._held, []
         for place, content in held:
             pieces += self._pages(place, content)
-        return [*pieces, (offset, bytes(descriptors))]
+        return [*pieces, (offset, bytes(descriptors))] if whole else pieces
 
     def _find_data(self, form: "_Form", descriptors: bytes) -> None:
         """Where the data begins: with the page of zeros, if the level has one, else with the first page.

@@ -53,12 +53,13 @@ def _blocks(program: drgn.Program) -> Iterator[tuple[int, int]]:
 
 def holding_data(program: drgn.Program, among: dict[int, int]) -> list[int]:
     """The frames whose page is there and is not all zeros."""
-    return [frame for frame in among if _page(program, frame).strip(b"\0")]
+    return [frame for frame in among if page(program, frame).strip(b"\0")]
 
 
-def _page(program: drgn.Program, frame: int) -> bytes:
+def page(program: drgn.Program, frame: int) -> bytes:
+    """A page of memory; nothing where the dump does not have it."""
     try:
-        return program.read(frame * PAGE, PAGE, physical=True)
+        return bytes(program.read(frame * PAGE, PAGE, physical=True))
     except drgn.FaultError:
         return b""
 

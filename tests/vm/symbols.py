@@ -11,18 +11,21 @@ from .modules import modules
 
 
 def symbols(suite: str) -> Path:
-    """A folder with a suite's vmlinux, 590 MB, and the crashing modules, all with debug symbols.
-
-    The package is 283 MB to download on first use.
-    """
-    release = image(suite).release
-    path = cache.entry(f"symbols-{release}", lambda folder: _fetch(suite, release, folder))
+    """A folder with a suite's vmlinux, 590 MB, and the crashing modules, all with debug symbols."""
+    path = vmlinux(suite).parent
     for module in modules(suite).glob("*.ko"):
         # another test may look at the folder meanwhile
         link = path / f"{module.name}.{os.getpid()}"
         link.symlink_to(module)
         link.replace(path / module.name)
     return path
+
+
+def vmlinux(suite: str) -> Path:
+    """A suite's kernel with debug symbols. The package is 283 MB to download on first use."""
+    release = image(suite).release
+    folder = cache.entry(f"symbols-{release}", lambda folder: _fetch(suite, release, folder))
+    return folder / f"vmlinux-{release}"
 
 
 def _fetch(suite: str, release: str, folder: Path) -> None:

@@ -30,6 +30,14 @@ perl -e '
 sleep 15
 cat /proc/meminfo
 """
+# the marker is that of `test_markers`
+MARK = """
+for file in /sys/class/block/*/uevent; do
+    ! grep -qx PARTNAME=P3 "$file" || mount -t ext4 "/dev/$(basename "${file%/uevent}")" /persist
+done
+perl /scenario/mark-all 2b7e151628aed2a6abf7158809cf4f3c /persist &
+while [ ! -e /tmp/marked ]; do sleep 0.2; done
+"""
 COPY = """
 disk=$(grep -lx recording /sys/block/*/serial)
 disk=${disk%/serial}
@@ -40,20 +48,17 @@ echo b > /proc/sysrq-trigger
 SCENARIO = Scenario(hooks={"before-crash": FILL, "collect": COPY}, storage_delay_s=600, limit_s=300)
 
 
-def vmcore(suite: str = "bookworm", before_crash: str = FILL) -> Path:
+def vmcore(suite: str = "bookworm", before_crash: str = FILL, command_line: str = "") -> Path:
     """The /proc/vmcore of a machine whose 2 GiB of RAM are in use, recorded on first use. Needs root."""
-    recipe = cache.digest(
-        image.image(suite).root.parent.name, (GUEST / "fill").read_bytes(), before_crash, COPY
-    )
-    folder = cache.entry(
-        f"vmcore-{suite}-{recipe}", lambda folder: _record(suite, before_crash, folder / "vmcore")
-    )
+    scripts = [(GUEST / name).read_bytes() for name in ("fill", "mark-all")]
+    recipe = cache.digest(image.image(suite).root.parent.name, *scripts, before_crash, command_line, COPY)
+    hooks = {**SCENARIO.hooks, "before-crash": before_crash}
+    scenario = attrs.evolve(SCENARIO, suite=suite, hooks=hooks, command_line=command_line)
+    folder = cache.entry(f"vmcore-{suite}-{recipe}", lambda folder: _record(scenario, folder / "vmcore"))
     return folder / "vmcore"
 
 
-def _record(suite: str, before_crash: str, path: Path) -> None:
-    hooks = {**SCENARIO.hooks, "before-crash": before_crash}
-    scenario = attrs.evolve(SCENARIO, suite=suite, hooks=hooks)
+def _record(scenario: Scenario, path: Path) -> None:
     path.touch()
     os.truncate(path, scenario.memory_bytes)
     with tempfile.TemporaryDirectory(prefix="kdumpd-recording-") as folder:

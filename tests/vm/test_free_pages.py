@@ -7,7 +7,6 @@ the dump that makedumpfile makes of it.
 import filecmp
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,11 +15,11 @@ from kdumpd.dump.eraser import Eraser
 from kdumpd.dump.freemarks import FindFree
 from kdumpd.dump.kdumpfile import check, read_header
 from kdumpd.dump.makedumpfile import parse_report
-from kdumpd.dump.records import Piece, Records
 from kdumpd.vmcore.pageclasses import Counts
 from kdumpd.vmcore.survey import Survey
 
-from . import makedumpfile, percpulists, recording, symbols
+from . import percpulists, recording, symbols
+from .streaming import passed, place, program, records, stream
 
 pytestmark = pytest.mark.vm
 
@@ -42,11 +41,11 @@ def test_every_page_on_the_lists_is_left_out_and_no_other(suite: str, before: st
     vmcore, vmlinux = recording.vmcore(suite, before), symbols.vmlinux(suite)
     on_lists = percpulists.frames(percpulists.open_with_symbols(vmcore, vmlinux))
     plain, erased = tmp_path / "plain", tmp_path / "erased"
-    stream = _stream(vmcore, tmp_path, "-c", "-d", str(LEVEL))
+    sent = stream(vmcore, tmp_path, "-c", "-d", str(LEVEL))
     found: set[int] = set()
     eraser = Eraser(_noting(Survey.open(str(vmcore)), found))
-    _place(_records(stream), plain)
-    _place(_passed(eraser, stream), erased)
+    place(records(sent), plain)
+    place(passed(eraser, sent), erased)
     assert eraser.why_not is None
     assert found == set(on_lists)
     with erased.open("rb") as file:
@@ -70,10 +69,10 @@ def test_without_free_pages_the_file_is_the_same(
     recorded_vmcore: Path, tmp_path: Path, compression: str, level: str, memory: list[str]
 ) -> None:
     options = [*filter(None, [compression]), "-d", level, *memory]
-    stream = _stream(recorded_vmcore, tmp_path, *options)
+    sent = stream(recorded_vmcore, tmp_path, *options)
     eraser = Eraser(lambda _, bits: bytes(len(bits)))
-    _place(_records(stream), tmp_path / "plain")
-    _place(_passed(eraser, stream), tmp_path / "passed")
+    place(records(sent), tmp_path / "plain")
+    place(passed(eraser, sent), tmp_path / "passed")
     assert eraser.why_not is None
     assert filecmp.cmp(tmp_path / "plain", tmp_path / "passed", shallow=False)
 
@@ -82,7 +81,7 @@ def test_without_free_pages_the_file_is_the_same(
 def test_kinds_of_pages_are_counted_as_makedumpfile_does(suite: str, tmp_path: Path) -> None:
     vmcore = recording.vmcore(suite)
     dump = tmp_path / "dump"
-    _place(_records(_stream(vmcore, tmp_path, "-d", str(LEVEL))), dump)
+    place(records(stream(vmcore, tmp_path, "-d", str(LEVEL))), dump)
     survey = Survey.open(str(vmcore))
     bits = _bitmap(dump, number=0)
     survey.free_among(0, bits + bytes(-len(bits) % 64))
@@ -96,47 +95,10 @@ def test_kinds_of_pages_are_counted_as_makedumpfile_does(suite: str, tmp_path: P
     )
 
 
-def _program() -> list[str]:
-    """A makedumpfile that has every compression, and knows 6.12."""
-    libraries = makedumpfile.of("forky") / "lib"
-    loader = libraries / "ld-linux-x86-64.so.2"
-    return [str(loader), "--library-path", str(libraries), str(libraries / "makedumpfile"), "-F"]
-
-
-def _stream(vmcore: Path, folder: Path, *options: str) -> Path:
-    path = folder / "stream"
-    with path.open("wb") as file:
-        subprocess.run(
-            [*_program(), *options, str(vmcore)], stdout=file, stderr=subprocess.DEVNULL, check=True
-        )
-    return path
-
-
 def _report(vmcore: Path) -> bytes:
     """The page report of a dry run; without zero pages, which are counted first where they are excluded."""
-    command = [*_program(), "-d", "30", "--dry-run", "--message-level", "16", str(vmcore)]
+    command = [*program(), "-d", "30", "--dry-run", "--message-level", "16", str(vmcore)]
     return subprocess.run(command, capture_output=True, check=True).stderr
-
-
-def _chunks(stream: Path) -> Iterator[bytes]:
-    with stream.open("rb") as file:
-        while data := file.read(100_003):
-            yield data
-
-
-def _records(stream: Path) -> Iterator[Piece]:
-    records = Records()
-    return (piece for data in _chunks(stream) for piece in records.feed(data))
-
-
-def _passed(eraser: Eraser, stream: Path) -> Iterator[Piece]:
-    return (piece for data in _chunks(stream) for piece in eraser.feed(data))
-
-
-def _place(pieces: Iterator[Piece], path: Path) -> None:
-    with path.open("wb") as file:
-        for place, data in pieces:
-            os.pwrite(file.fileno(), data, place)
 
 
 def _noting(survey: Survey, found: set[int]) -> FindFree:

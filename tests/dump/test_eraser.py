@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests import makedump, makestream
 
@@ -75,6 +75,8 @@ def counted(dump: bytes, folder: Path) -> kdumpfile.Check:
         os.close(fd)
 
 
+# a busy machine pauses
+PATIENT = settings(deadline=2000)
 forms = st.fixed_dictionaries(
     {"compression": st.sampled_from(["zlib", "none"]), "level": st.sampled_from([31, 17, 16])}
 )
@@ -82,6 +84,7 @@ frame_sets = st.sets(st.sampled_from(CHOICE), min_size=1)
 cuts = {"at_once": st.integers(1, 40), "bits_bytes": st.sampled_from([None, 4096, 8192])}
 
 
+@PATIENT
 @given(frames=frame_sets, form=forms, step=st.integers(100, 9000), cut=st.fixed_dictionaries(cuts))
 def test_without_free_pages_the_file_is_the_same(
     frames: set[int], form: dict[str, object], step: int, cut: dict[str, int]
@@ -93,6 +96,7 @@ def test_without_free_pages_the_file_is_the_same(
     assert (eraser.ended, eraser.erased, eraser.why_not) == (True, 0, None)
 
 
+@PATIENT
 @given(frames=frame_sets, free=frame_sets, form=forms, cut=st.fixed_dictionaries(cuts))
 def test_free_pages_read_as_zeros_and_no_other_byte_changes(
     frames: set[int], free: set[int], form: dict[str, object], cut: dict[str, int]
@@ -114,6 +118,7 @@ def test_free_pages_read_as_zeros_and_no_other_byte_changes(
     assert bytes(same) == dump
 
 
+@PATIENT
 @given(frames=frame_sets, cut=st.fixed_dictionaries(cuts), size=st.integers(0, 1 << 18))
 def test_no_free_page_is_written_however_early_the_stream_is_cut(
     frames: set[int], cut: dict[str, int], size: int

@@ -1,4 +1,4 @@
-"""What makedumpfile should have left out of a dump and did not, by the memory map and not by its report. Pure."""
+"""What makedumpfile should have left out of a dump and did not, as the memory map says. Pure."""
 
 from kdumpd.dump.makedumpfile import CACHE_PAGES, FREE_PAGES, PRIVATE_CACHE_PAGES, USER_PAGES
 from kdumpd.vmcore.pageclasses import Counts

@@ -62,8 +62,11 @@ def test_every_page_on_the_lists_is_left_out_and_no_other(suite: str, before: st
 @pytest.mark.parametrize("compression", ["-c", "-l", "-z", ""], ids=["zlib", "lzo", "zstd", "none"])
 @pytest.mark.parametrize(
     ("level", "memory"),
-    [("31", []), ("1", []), ("31", ["--cyclic-buffer", "8"])],
-    ids=["31", "1", "in parts"],
+    [
+        pytest.param("31", [], id="31"),
+        pytest.param("31", ["--cyclic-buffer", "8"], id="in parts"),
+        pytest.param("1", [], id="1", marks=pytest.mark.campaign),
+    ],
 )
 def test_without_free_pages_the_file_is_the_same(
     recorded_vmcore: Path, tmp_path: Path, compression: str, level: str, memory: list[str]

@@ -10,7 +10,7 @@ RUN exec < /dev/null \
     && export DEBIAN_FRONTEND=noninteractive \
     && apt-get update \
     && apt-get install --yes --no-install-recommends \
-        ca-certificates kexec-tools libudev1 makedumpfile python3 python3-pip \
+        age ca-certificates kexec-tools libudev1 makedumpfile python3 python3-pip \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY constraints.txt pyproject.toml ./
@@ -30,7 +30,7 @@ FROM scratch
 COPY --from=root /root-of-image /
 LABEL org.opencontainers.image.title="kdumpd" \
     org.opencontainers.image.description="Kernel-dump collector for EVE-OS" \
-    org.opencontainers.image.licenses="Apache-2.0 AND GPL-2.0-or-later AND LGPL-2.1-or-later AND PSF-2.0" \
+    org.opencontainers.image.licenses="Apache-2.0 AND BSD-3-Clause AND GPL-2.0-or-later AND LGPL-2.1-or-later AND PSF-2.0" \
     org.opencontainers.image.base.name="scratch"
 ENV PATH=/usr/sbin:/usr/bin
 ENTRYPOINT ["/usr/bin/kdumpd", "run"]

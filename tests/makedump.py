@@ -21,6 +21,7 @@ VMCOREINFO = (
 )
 
 INCOMPLETE = 8
+DESCRIPTOR_BYTES = 24
 
 # Three kinds of pages: one that compresses, one that does not, two of zeros.
 PAGES = {
@@ -69,3 +70,9 @@ def kdump(
         release="6.12.49-linuxkit",
         block_bytes=block_bytes,
     )
+
+
+def descriptors_offset(dump: bytes) -> int:
+    """The offset of the page descriptors in a dump made by `kdump`."""
+    block_bytes, sub_header_blocks, bitmap_blocks = struct.unpack_from("<III", dump, 428)
+    return int((1 + sub_header_blocks + bitmap_blocks) * block_bytes)

@@ -35,6 +35,13 @@ ELSEWHERE = {
     "dmesg/poison": "dmesg/test_code.py",
     "dump/stream": "dump/test_job.py",
     "dump/verdict": "dump/test_job.py",
+    # Parts of the eraser, tried with whole streams.
+    "dump/freemarks": "dump/test_eraser.py",
+    "dump/records": "dump/test_eraser.py",
+    # What a look at the memory map asks of, tried on whole maps.
+    "vmcore/freepages": "vmcore/test_survey.py",
+    "vmcore/memorymap": "vmcore/test_survey.py",
+    "vmcore/pageclasses": "vmcore/test_survey.py",
     "host/commit": "dump/test_capture.py",
     "run/crashfolder": "run/test_supervisor_limits.py",
     "run/state": "run/test_supervisor.py",

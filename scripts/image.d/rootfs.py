@@ -16,7 +16,10 @@ from pathlib import Path
 import sbom
 
 # ldconfig: how pyudev finds libudev
-PROGRAMS = ("/usr/bin/python3", "/usr/bin/makedumpfile", "/usr/sbin/vmcore-dmesg", "/usr/sbin/ldconfig")
+PROGRAMS = (
+    *("/usr/bin/python3", "/usr/bin/makedumpfile", "/usr/sbin/vmcore-dmesg", "/usr/bin/age"),
+    "/usr/sbin/ldconfig",
+)
 LIBUDEV = "libudev.so.1"
 # Modules that no import statement names: Python's own start, and the pyudev of a late import.
 ROOTS = ("site", "encodings.ascii", "encodings.latin_1", "encodings.utf_8", "kdumpd.__main__")

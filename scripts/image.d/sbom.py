@@ -13,6 +13,7 @@ from typing import Any
 # By Debian source package and by Python package: what its parts in the image are under. What is not here does
 # not get in.
 LICENCES = {
+    "age": "BSD-3-Clause",
     "attrs": "MIT",
     "bzip2": "bzip2-1.0.6",
     "elfutils": "GPL-2.0-or-later OR LGPL-3.0-or-later",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests import crashfiles
+from tests import crashfiles, makedump, makestream
 from tests.analysis import makeelf
 from tests.crashfiles import CRASH_TIME_S
 
@@ -335,3 +335,37 @@ def test_without_zstandard_a_plain_tar_is_written_all_the_same(folder: Path, tmp
         assert done.returncode == code, done.stderr
         assert (tmp_path / name).exists() == (code == 0)
     assert "pip install 'kdumpd[analysis]'" in done.stderr
+
+
+@pytest.fixture
+def encrypted(folder: Path) -> Path:
+    """The private key of a dump that is in the crash folder, encrypted."""
+    key = folder.parent / "key"
+    subprocess.run(["age-keygen", "-o", str(key)], check=True, capture_output=True)
+    public = subprocess.run(["age-keygen", "-y", str(key)], check=True, capture_output=True, text=True).stdout
+    dump = makedump.kdump()
+    stream = makestream.stream(makestream.records(dump, pages=len(makedump.PAGES), at_once=2))
+    command = ["age", "-e", "-r", public.strip(), "-o", str(folder / "kdump-20270101T000000Z.flat.age")]
+    subprocess.run(command, input=stream, check=True)
+    return key
+
+
+def test_decrypt_writes_the_dump_beside_the_stream(kdumpd: Command, folder: Path, encrypted: Path) -> None:
+    printed = kdumpd("decrypt", "20270101T000000Z", "--folder", folder, "--identity", encrypted)
+    made = folder / "kdump-20270101T000000Z.dump"
+    assert printed.startswith(f"{made}: complete, {len(makedump.PAGES)} pages, ")
+    assert made.read_bytes() == makedump.kdump()
+
+
+def test_decrypt_takes_a_path_and_a_target(kdumpd: Command, folder: Path, encrypted: Path) -> None:
+    source, target = folder / "kdump-20270101T000000Z.flat.age", folder.parent / "dump"
+    told = kdumpd.json("decrypt", source, target, "--identity", encrypted)
+    assert told == {"dump": str(target), "complete": True, "size_bytes": target.stat().st_size}
+
+
+def test_decrypt_with_a_wrong_key_is_one_line(kdumpd: Command, folder: Path, encrypted: Path) -> None:
+    subprocess.run(["age-keygen", "-o", str(folder.parent / "other")], check=True, capture_output=True)
+    source, before = folder / "kdump-20270101T000000Z.flat.age", sorted(folder.iterdir())
+    said = kdumpd.wrong("decrypt", source, "--identity", folder.parent / "other")
+    assert said == f"kdumpd: {source}: it cannot be decrypted: no identity matched any of the recipients\n"
+    assert sorted(folder.iterdir()) == before

@@ -3,6 +3,7 @@
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -16,6 +17,7 @@ from tests.simulated import (
     collect,
     collect_in,
     crash_files,
+    dump_file,
     open_descriptors,
     reason,
 )
@@ -268,3 +270,24 @@ async def test_what_nobody_foresaw_costs_only_itself(tmp_path: Path, autojump_cl
     assert reason(machine) == f"{LOG_ONLY} (no kdump: {why})\n"
     assert outcome.record.warnings == (f"collect: {why}",)
     assert machine.journal[-1] == "restart by sysrq"
+
+
+@pytest.mark.parametrize(
+    ("sections", "why"),
+    [
+        (
+            {"encryption": {"recipients": ["age1" + "q" * 58]}},
+            "it was to be encrypted, which this version cannot do on the device",
+        ),
+        (
+            {"dump": {"on_unerased": "discard"}},
+            "free pages on per-CPU lists are not left out by this version, and dump.on_unerased is discard",
+        ),
+    ],
+)
+async def test_a_wall_that_is_missing_costs_the_dump_and_not_the_wall(
+    machine: SimulatedMachine, autojump_clock: MockClock, sections: dict[str, dict[str, Any]], why: str
+) -> None:
+    await collect(machine, **sections)
+    assert reason(machine) == f"{LOG_ONLY} (no kdump: {why})\n"
+    assert not dump_file(machine).exists()

@@ -93,7 +93,7 @@ def _analyze(folder: Path, scenario: Scenario, stages: Stages) -> list[tuple[str
     stages.begin("the line that crashed, from the dump and the kernel's debug symbols"
                  + ("" if known else ": 283 MB to download, 590 MB on disk, once"))  # fmt: skip
     with_modules = _loads_a_module(scenario)
-    debug = (symbols.symbols if with_modules else symbols.kernel_symbols)(scenario.suite)
+    debug = symbols.symbols(scenario.suite) if with_modules else symbols.vmlinux(scenario.suite).parent
     page = folder / "analysis.html"
     words = ["analyze", "latest", "--folder", str(folder), "--debug", str(debug)]
     _run(*words, lines=SHOWN_LINES)

@@ -21,7 +21,14 @@ def make(root: Path, release: str) -> Path:
     (tree / "init").chmod(0o755)
     order = [_add_module(file, tree / "modules") for file in _modules(root, release)]
     (tree / "modules/order").write_text("".join(f"{name}\n" for name in order))
-    pack = "cd /initramfs && find . | cpio --quiet -o -H newc | gzip > /boot/initrd"
+    # no other cpio comes with a root of forky; a pipe would hide that a program is missing
+    pack = """
+        cd /initramfs
+        find . > /tmp/names
+        busybox cpio -o -H newc < /tmp/names > /tmp/initrd
+        gzip < /tmp/initrd > /boot/initrd
+        rm /tmp/names /tmp/initrd
+    """
     run("chroot", str(root), "sh", "-euc", pack)
     shutil.rmtree(tree)
     return root / "boot/initrd"

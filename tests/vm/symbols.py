@@ -11,8 +11,8 @@ from .modules import modules
 
 
 def symbols(suite: str) -> Path:
-    """A folder with a suite's vmlinux and the crashing modules, all with debug symbols."""
-    path = kernel_symbols(suite)
+    """A folder with a suite's vmlinux, 590 MB, and the crashing modules, all with debug symbols."""
+    path = vmlinux(suite).parent
     for module in modules(suite).glob("*.ko"):
         # another test may look at the folder meanwhile
         link = path / f"{module.name}.{os.getpid()}"
@@ -21,10 +21,11 @@ def symbols(suite: str) -> Path:
     return path
 
 
-def kernel_symbols(suite: str) -> Path:
-    """A folder with a suite's vmlinux, 590 MB, from a package of 283 MB that is downloaded on first use."""
+def vmlinux(suite: str) -> Path:
+    """A suite's kernel with debug symbols, 590 MB, out of a package of 283 MB, downloaded on first use."""
     release = image(suite).release
-    return cache.entry(f"symbols-{release}", lambda folder: _fetch(suite, release, folder))
+    folder = cache.entry(f"symbols-{release}", lambda folder: _fetch(suite, release, folder))
+    return folder / f"vmlinux-{release}"
 
 
 def known(suite: str) -> bool:
@@ -35,8 +36,12 @@ def known(suite: str) -> bool:
 def _fetch(suite: str, release: str, folder: Path) -> None:
     package = f"linux-image-{release}-dbg"
     file = debian.download("the kernel's debug symbols", suite, package, folder / "apt")
-    member = f"./usr/lib/debug/boot/vmlinux-{release}"
-    script = 'dpkg-deb --fsys-tarfile "$1" | tar --extract --directory "$2" --strip-components 5 "$3"'
-    unpack = ["bash", "-o", "pipefail", "-c", script, "bash", str(file), str(folder), member]
+    # in newer packages the kernel lies with its modules, and a link leads there
+    script = (
+        'dpkg-deb --fsys-tarfile "$1" | tar --extract --directory "$2" --transform "s,.*/,," --wildcards "$3"'
+    )
+    unpack = ["bash", "-o", "pipefail", "-c", script, "bash", str(file), str(folder), "*/vmlinux*"]
     step("the kernel's debug symbols, unpacked", *unpack)
     shutil.rmtree(folder / "apt")
+    if (folder / "vmlinux").exists():
+        (folder / "vmlinux").replace(folder / f"vmlinux-{release}")

@@ -26,6 +26,7 @@ def make_parser() -> argparse.ArgumentParser:
         _add_show,
         _add_prune,
         _add_export,
+        _add_decrypt,
         _add_analyze,
     ):
         add(commands)
@@ -80,6 +81,17 @@ def _add_export(commands: "Commands") -> None:
     parser = _add(commands, "export", "one crash as a bundle, .tar.zst or .tar")
     _add_crash(parser)
     parser.add_argument("target", type=Path, metavar="FILE", help="the bundle to write")
+
+
+def _add_decrypt(commands: "Commands") -> None:
+    parser = _add(commands, "decrypt", "a dump from its encrypted stream, checked")
+    _add_crash(parser)
+    parser.add_argument(
+        "--identity", type=Path, required=True, metavar="KEY", help="the file with the private key of age"
+    )
+    parser.add_argument(
+        "target", type=Path, nargs="?", metavar="FILE", help="the dump to write; default: beside the stream"
+    )
 
 
 def _add_analyze(commands: "Commands") -> None:

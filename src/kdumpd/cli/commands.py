@@ -1,4 +1,4 @@
-"""What the commands for a person do: list, show, prune, export, analyze. They return the text to print."""
+"""What the commands for a person do: list, show, prune, export, decrypt, analyze. Each returns its text."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -73,6 +73,23 @@ def export(name: str, folder: Path | None, target: Path, *, as_json: bool) -> st
     return f"{crash.stamp}: {target}, {size(size_bytes)}"
 
 
+def decrypt(name: str, folder: Path | None, target: Path | None, *, identity: Path, as_json: bool) -> str:
+    """Make a dump of an encrypted stream, with the private key."""
+    try:
+        from kdumpd.analysis import decrypt as decryption  # noqa: PLC0415 the daemon never needs it
+    except ImportError as error:
+        raise ConfigError("decrypt is not in the device's image: private keys belong elsewhere") from error
+    source = Path(name)
+    if not source.exists() and "/" not in name:
+        source = (folder or default_folder()) / f"kdump-{name}{decryption.SUFFIX}"
+    target = target or decryption.decrypted_name(source)
+    check = decryption.decrypt(source, identity, target)
+    if as_json:
+        return json_text({"dump": str(target), "complete": check.complete, "size_bytes": check.size_bytes})
+    state = "complete" if check.complete else "incomplete"
+    return f"{target}: {state}, {check.pages} pages, {size(check.size_bytes)}"
+
+
 def analyze(
     name: str,
     folder: Path | None,
@@ -144,6 +161,7 @@ COMMANDS: Final[Mapping[str, Callable[..., str | None]]] = {
     "show": show,
     "prune": prune,
     "export": export,
+    "decrypt": decrypt,
     "analyze": analyze,
 }
 """Each command by its name; its parameters are the options in ``arguments``."""

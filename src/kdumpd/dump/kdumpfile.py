@@ -49,17 +49,17 @@ INCOMPLETE: Final = 0x08
 
 # Before version 6 a sub-header has no max_mapnr_64 (diskdump_mod.h); makedumpfile writes 6.
 _OLDEST_VERSION: Final = 6
-_BLOCK_SIZES: Final = (4096, 8192, 16384, 32768, 65536)
+BLOCK_SIZES: Final = (4096, 8192, 16384, 32768, 65536)
 _HIGHEST_LEVEL: Final = 31
 
 # Both as 64-bit little-endian machines lay them out (amd64, arm64, riscv64).
 # Signature, version, utsname, status, block size, blocks of the sub-header, blocks of the bitmaps.
-_HEADER: Final = struct.Struct("<8sI390s22xIIII24x")
+HEADER: Final = struct.Struct("<8sI390s22xIIII24x")
 _STATUS: Final = struct.Struct("<I")
 _STATUS_OFFSET: Final = 424
 _UTSNAME_FIELD_BYTES: Final = 65
 # dump_level, split, offset and size of VMCOREINFO, max_mapnr_64.
-_SUB_HEADER: Final = struct.Struct("<8xII16xQQ48xQ")
+SUB_HEADER: Final = struct.Struct("<8xII16xQQ48xQ")
 # Offset and size of the page's data, flags.
 DESCRIPTOR: Final = struct.Struct("<QII8x")
 Descriptor = tuple[int, int, int]
@@ -152,14 +152,14 @@ def read_header(fd: int) -> Header:
     Raises:
         FormatError: it is not a kdump file, is unreadable, or was cut before its sub-header.
     """
-    fields = _HEADER.unpack(read_exactly(fd, 0, _HEADER.size))
+    fields = HEADER.unpack(read_exactly(fd, 0, HEADER.size))
     signature, version, utsname, status, block_bytes, sub_header_blocks, bitmap_blocks = fields
     if signature != SIGNATURE:
         raise FormatError("not a kdump file: no KDUMP signature")
-    if version < _OLDEST_VERSION or block_bytes not in _BLOCK_SIZES:
+    if version < _OLDEST_VERSION or block_bytes not in BLOCK_SIZES:
         raise FormatError(f"kdump header of version {version} with blocks of {block_bytes} bytes")
-    sub_header = read_exactly(fd, block_bytes, _SUB_HEADER.size)
-    dump_level, split, offset, size_bytes, max_mapnr = _SUB_HEADER.unpack(sub_header)
+    sub_header = read_exactly(fd, block_bytes, SUB_HEADER.size)
+    dump_level, split, offset, size_bytes, max_mapnr = SUB_HEADER.unpack(sub_header)
     header = Header(
         version=version,
         nodename=_utsname(utsname, 1),

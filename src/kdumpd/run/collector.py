@@ -29,6 +29,18 @@ _PROGRESS_S: Final = 5.0
 _WENT_DOWN: Final = "the machine went down while the dump was written"
 
 
+def missing_wall(config: Config) -> str | None:
+    """Say which wall the settings ask for that a dump made by this version would not have; None: it has all.
+
+    A dump that was to be encrypted, or to be kept only without free pages, is not made without that.
+    """
+    if config.encryption.recipients != ():
+        return "it was to be encrypted, which this version cannot do on the device"
+    if config.dump.on_unerased == "discard" and config.dump.level & makedumpfile.FREE_PAGES:
+        return "free pages on per-CPU lists are not left out by this version, and dump.on_unerased is discard"
+    return None
+
+
 class Collector:
     """Collects one crash.
 
@@ -232,6 +244,8 @@ class Collector:
     async def _begin(self, folder: CrashFolder) -> DumpJob:
         assert folder.folder is not None
         settings = self._config.dump
+        if (wall := missing_wall(self._config)) is not None:
+            raise DumpError(wall)
         limit = await folder.limit()
         compression, warning = makedumpfile.choose_compression(settings.compression, await self._probe())
         if warning:

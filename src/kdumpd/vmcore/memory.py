@@ -62,12 +62,14 @@ class Memory:
 
     Attributes:
         image: frames of the kernel's image; empty if they are not known.
+        info: VMCOREINFO.
         page_bytes: size of a page.
     """
 
     def __init__(self, fd: int, layout: Layout) -> None:
         self._fd = fd
         self._layout = layout
+        self.info = layout.info
         self.page_bytes = layout.info.page_bytes or _DEFAULT_PAGE_BYTES
         self.read = lru_cache(_CACHED_PAGES)(self._read)
         self.find = lru_cache(_CACHED_ADDRESSES)(self._find)
@@ -110,10 +112,11 @@ class Memory:
         """Addresses of struct pglist_data, one for each NUMA node."""
         table = self._symbol("node_data")
         for number in range(min(self._number("LENGTH(node_data)"), _MAX_NODES)):
-            if node := self._pointer(table + number * _POINTER.size):
+            if node := self.word(table + number * _POINTER.size):
                 yield node
 
-    def _pointer(self, address: int) -> int:
+    def word(self, address: int) -> int:
+        """The 64-bit word at a kernel's address; 0 where it cannot be read."""
         inside = address % self.page_bytes
         frame = self.find(address - inside)
         page = self.read(frame) if frame is not None and inside % _POINTER.size == 0 else None

@@ -33,6 +33,7 @@ Read = Callable[[int], bytes | None]
 _PAGE_BITS: Final = 12
 _INDEX_BITS: Final = 9
 _ENTRIES: Final = struct.Struct("<512Q")
+_ENTRY: Final = struct.Struct("<Q")
 _PRESENT: Final = 1 << 0
 _LARGE: Final = 1 << 7
 _LARGE_LEVELS: Final = (2, 3)
@@ -105,7 +106,11 @@ class PageTables:
                 yield self._frame(entry)
 
     def _entry(self, table: int, level: int, address: int) -> int:
-        return self._entries(table)[address >> _PAGE_BITS + _INDEX_BITS * (level - 1) & 511]
+        page = self._read(table)
+        if not page or len(page) != _ENTRIES.size:
+            return 0
+        index = address >> _PAGE_BITS + _INDEX_BITS * (level - 1) & 511
+        return int(_ENTRY.unpack_from(page, index * _ENTRY.size)[0])
 
     def _entries(self, table: int) -> tuple[int, ...]:
         page = self._read(table)

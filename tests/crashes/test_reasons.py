@@ -83,7 +83,8 @@ def test_an_old_reason_never_stands_beside_a_new_stack(
     with pytest.raises(OSError, match="No space"):
         commit_reasons(recording, Reasons(stack=b"new\n", line="new", crash_time_s=None))
     assert not (tmp_path / "reboot-reason").exists()
-    assert not [file for file in os.listdir(tmp_path) if file.startswith(".kdumpd-")]
+    left = [file for file in os.listdir(tmp_path) if file.startswith(".kdumpd-")]
+    assert left in ([], [".kdumpd-reserve.tmp"])  # what is held for the line, until the next try
 
 
 class Full(Folder):

@@ -77,7 +77,8 @@ def commit_reasons(folder: Folder, reasons: Reasons) -> int | None:
     """Write the reason files: stack first, boot-reason second, reboot-reason last.
 
     A reboot-reason of an earlier panic is removed before anything else, so that it never stands beside a
-    newer stack. What ``Folder.reserve`` holds is given back once the stack is written: it is the line's.
+    newer stack. What ``Folder.reserve`` holds is the stack's, but for the line's part, which is held until it
+    is written.
 
     Returns:
         The length of the stack where it had to be shorter; None where it is whole, or was left as it is.
@@ -90,6 +91,7 @@ def commit_reasons(folder: Folder, reasons: Reasons) -> int | None:
     if reasons.stack is not None:
         folder.remove("reboot-reason")
         folder.sync()
+        folder.reserve(REASONS_BYTES)
         shorter = _write_stack(folder, tail(reasons.stack, STACK_BYTES))
         folder.release()
         folder.write("boot-reason", BOOT_REASON, mode=0o644, mtime_s=reasons.crash_time_s)

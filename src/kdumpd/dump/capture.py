@@ -14,7 +14,9 @@ from kdumpd.dump.job import DumpJob
 from kdumpd.dump.stream import Limit, Progress
 from kdumpd.dump.tools import probe
 from kdumpd.dump.verdict import Verdict
+from kdumpd.errors import StorageError
 from kdumpd.host.background import background
+from kdumpd.host.folder import Folder
 from kdumpd.host.linux import LinuxMachine
 from kdumpd.host.machine import Machine
 from kdumpd.host.threads import Worker
@@ -35,7 +37,7 @@ async def capture_dump(
     the budgets in the settings. Cancelled, what there is by then is sealed, if it is worth opening.
 
     Args:
-        path: the dump's file; its folder must be there.
+        path: the dump's file; its folder must be there, and the file must not.
         vmcore: the crashed kernel's memory.
         settings: level, compression, budgets, and what to do with a dump that may hold private data.
         progress: called every ``progress_s`` seconds, and once at the end.
@@ -47,19 +49,18 @@ async def capture_dump(
 
     Raises:
         DumpError: makedumpfile is missing, or is something else.
-        StorageError: the folder cannot be opened.
+        StorageError: the folder cannot be opened, or there is such a file already.
     """
     machine, settings = machine or LinuxMachine(), settings or config.DumpSettings()
-    place = PurePath(path)
     capabilities = await probe(machine, settings.makedumpfile)
     compression, _ = makedumpfile.choose_compression(settings.compression, capabilities)
     opened = await Worker(machine.on_disk).run(
-        machine.open_folder, str(place.parent), undo=lambda lost: lost.close()
+        _open_for, machine, PurePath(path), undo=lambda lost: lost.close()
     )
     with closing(opened):
         job = DumpJob(
             folder=opened,
-            name=place.name,
+            name=PurePath(path).name,
             settings=settings,
             machine=machine,
             vmcore=vmcore,
@@ -71,6 +72,14 @@ async def capture_dump(
             verdict = await job.run()
         progress(job.progress())
     return verdict
+
+
+def _open_for(machine: Machine, path: PurePath) -> Folder:
+    folder = machine.open_folder(str(path.parent))
+    if any(entry.name == path.name for entry in folder.entries()):
+        folder.close()
+        raise StorageError(f"{path} is there already")
+    return folder
 
 
 async def _report(job: DumpJob, progress: Callable[[Progress], object], progress_s: float) -> NoReturn:

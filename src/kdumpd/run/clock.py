@@ -116,13 +116,22 @@ class Clock:
         """
         return self._final
 
+    def notice_cancel(self) -> None:
+        """Call ``cut`` where the caller was cancelled from outside.
+
+        A cancel comes to all tasks at once, and to the one that waits for it perhaps last.
+        """
+        if trio.current_effective_deadline() == float("-inf") and trio.current_time() < self.budget.deadline:
+            self.cut()
+
     def seal_s(self) -> float:
         """How long a dump that was cut may still be sealed and checked."""
+        self.notice_cancel()
         return self._left_s(_SEALED_BY)
 
     def settle_s(self) -> float:
-        """How long what is on disk may still be made final."""
-        return self._left_s(_SETTLED_BY)
+        """How long what is on disk may still be made final: to its wall, at least a third of what is left."""
+        return max(self._left_s(_SETTLED_BY), min((self.end - trio.current_time()) / 3, 2 * self._grace_s))
 
     def _left_s(self, part: float) -> float:
         wall = self.budget.deadline

@@ -179,9 +179,11 @@ class CrashFolder:
         records = self._read_records(folder, names)
         last = max(records, key=lambda record: record.sequence or 0, default=None)
         lived_s = None if uptime_s is None else uptime_s + ((last.lived_s if last else None) or 0.0)
+        stamp, sequence = free_stamp(crash_time_s, names), ((last.sequence if last else None) or 0) + 1
+        self._sequences[stamp] = sequence
         return Arrival(
-            stamp=free_stamp(crash_time_s, names),
-            sequence=((last.sequence if last else None) or 0) + 1,
+            stamp=stamp,
+            sequence=sequence,
             lived_s=lived_s,
             crash_loop=self._crash_loop(records, lived_s),
             warnings=warnings,

@@ -115,6 +115,7 @@ class Supervisor:
                 try:
                     await self._collect_in_budget()
                 finally:
+                    self._clock.notice_cancel()
                     with self._clock.final:
                         await self._end(finish)  # noqa: ASYNC102 the clock's scope is a shield, and bounded
         finally:

@@ -227,11 +227,15 @@ async def wait_for_storage(
         StorageError: the mount table cannot be watched or read.
     """
     gate = Gate(settings or config.StorageSettings(), machine=machine or LinuxMachine(), tell=tell)
+    returned = False
     try:
-        return await gate.wait()
-    except BaseException as error:
-        if gate.storage is not None:
-            gate.storage.close()
-        if isinstance(error, BaseExceptionGroup) and isinstance(cause := innermost(error), KdumpError):
-            raise cause from error
+        storage = await gate.wait()
+        returned = True
+        return storage
+    except ExceptionGroup as group:  # the gate's nursery puts one around what it raises
+        if isinstance(cause := innermost(group), KdumpError):
+            raise cause from group
         raise
+    finally:
+        if gate.storage is not None and not returned:
+            gate.storage.close()

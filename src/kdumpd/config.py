@@ -26,8 +26,7 @@ COMMAND_LINE = Path("/proc/cmdline")
 COMPRESSIONS = ("auto", "zstd", "lzo", "zlib", "none")
 AUTO = "auto"
 
-# What an error quotes of a value or a name that is not known.
-_QUOTED_CHARACTERS = 80
+_QUOTED_CHARACTERS = 80  # of a value, or a name that is not known
 
 type_check = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
@@ -311,13 +310,8 @@ def _read_file(path: Path | None) -> _Layer:
 
 
 def _read_command_line(path: Path) -> _Layer:
-    try:
-        line = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return {}, []
-    except OSError as error:
-        return {}, [Mistake(text=f"{path}: cannot be read: {error}")]
-    return _check(sources.settings(line, lists=_LISTS), str(path))
+    line = sources.read_command_line(path)
+    return _check(line if isinstance(line, Mistake) else sources.settings(line, lists=_LISTS), str(path))
 
 
 def _check(document: Mapping[str, Any] | Mistake, source: str) -> _Layer:
@@ -339,12 +333,12 @@ def _check(document: Mapping[str, Any] | Mistake, source: str) -> _Layer:
 def _wrong(table: str, key: str | None, value: object) -> str | None:
     """Say what is wrong with a setting, by its name and the reason; None: nothing."""
     if table not in SECTIONS:
-        return f"{_shown(table)}: unknown section (known: {', '.join(SECTIONS)})"
+        return f"{sources.shown(table, _QUOTED_CHARACTERS)}: unknown section (known: {', '.join(SECTIONS)})"
     if key is None:
         return None if value == {} else f"{table}: must be a section, [{table}], not a value"
     known = _keys(table)
     if key not in known:
-        return f"{table}.{_shown(key)}: unknown key (known: {', '.join(known)})"
+        return f"{table}.{sources.shown(key, _QUOTED_CHARACTERS)}: unknown key (known: {', '.join(known)})"
     try:
         SECTIONS[table](**{key: value})
     except ValueError as error:
@@ -354,8 +348,3 @@ def _wrong(table: str, key: str | None, value: object) -> str | None:
 
 def _keys(table: str) -> list[str]:
     return [attribute.name for attribute in attrs.fields(SECTIONS[table])] if table in SECTIONS else []
-
-
-def _shown(name: str) -> str:
-    """A name that is not known, as a short piece of one line."""
-    return (name if name.isprintable() else repr(name))[:_QUOTED_CHARACTERS]

@@ -73,6 +73,21 @@ def read_toml(text: str, source: str) -> dict[str, Any] | Mistake:
         return Mistake(text=f"{source}: not valid TOML: {error}")
 
 
+def read_command_line(path: Path) -> str | Mistake:
+    """Read the kernel's command line; empty if there is none."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return Mistake(text=f"{path}: cannot be read: {error}")
+
+
+def shown(name: str, limit: int) -> str:
+    """A name that is not known, as a short piece of one line."""
+    return (name if name.isprintable() else repr(name))[:limit]
+
+
 def words(command_line: str) -> Iterator[str]:
     """The kernel's own words, up to ``--``, after which those of init follow; quotes stay as they are.
 

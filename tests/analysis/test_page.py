@@ -86,7 +86,9 @@ def test_what_could_not_be_read_is_one_section() -> None:
 
 
 def test_the_function_that_crashed_is_marked() -> None:
-    marked = re.findall(r'<li class="here">.*?<code class="function">([^<]*)', page.render(sample.REPORT))
+    marked = re.findall(
+        r'<li class="here">.*?<code class="function">([^<]*)', page.render(sample.REPORT), re.DOTALL
+    )
     assert marked == ["write_to_null"]
 
 

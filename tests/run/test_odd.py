@@ -255,3 +255,12 @@ async def test_two_writes_of_one_file_never_mix(tmp_path: Path) -> None:
         await kdumpd.commit_file(target, b"%d" % number * 20_000)
         assert set(target.read_bytes()) <= {*b"old", *b"%d" % number}
         assert len(set(target.read_bytes()) & {*b"old"}) in (0, 3)
+
+
+async def test_a_signal_before_storage_is_there_is_told(
+    simulated_machine: SimulatedMachine, autojump_clock: MockClock
+) -> None:
+    with trio.move_on_after(2):
+        await collect(simulated_machine)
+    said = simulated_machine.console.lines()
+    assert "kdumpd: kernel panic, nothing collected: interrupted" in said

@@ -271,12 +271,16 @@ class Collector:
 
     # At the end.
 
+    def explain(self) -> None:
+        """Say why there is no dump, where the run ended before that was known."""
+        state = self._state
+        if state.job is None and state.dump_wanted and state.why_no_dump in (None, _WENT_DOWN):
+            state.why_no_dump = self._cancel_reason()
+
     async def settle(self, folder: CrashFolder) -> None:
         """Commit the final verdict and the record; first what a cancel or a pause kept from being put."""
         folder.be_patient_again()
         state = self._state
-        if state.job is None and state.dump_wanted and state.why_no_dump in (None, _WENT_DOWN):
-            state.why_no_dump = self._cancel_reason()
         if not self._arrived:
             await self._arrive(folder)
         if state.log_name is None:

@@ -237,6 +237,7 @@ class Supervisor:
 
     async def _settle(self) -> None:
         """Make the evidence on disk final."""
+        self._collector.explain()
         if self._folder is not None:
             for target, why in self._console.lost.items():
                 self._state.warn(f"console {target}: {why}")

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -197,6 +197,12 @@ class FaultRun:
         for name in names:
             del self._older[name]
 
+    def forget_evicted(self) -> None:
+        """What kdumpd said that it removed for want of room may be gone."""
+        assert self.last is not None
+        gone = re.findall(r"there was no room: (\S+) was removed", self.last.console)
+        self.forget_older(*(f"kcrashes/{name}" for name in gone))
+
     # A run.
 
     def start(self) -> Running:
@@ -282,6 +288,8 @@ class FaultRun:
         """Expect no log; and no crash time either, unless it is given."""
         self.log, self.crash_time_s = b"", crash_time_s
 
+    WRITTEN = ("reboot-reason", "reboot-stack", "boot-reason", "probe", "kdump", "dmesg", "crash")
+
     def temporaries(self) -> list[Path]:
         """The names that files of this crash have until they are whole."""
         on_persist = ("reboot-reason", "reboot-stack", "boot-reason", "probe")
@@ -304,13 +312,13 @@ class FaultRun:
             return f"kernel panic, dmesg collected: {self.dmesg}" + (f" (no kdump: {why})\n" if why else "\n")
         return f"kernel panic, kdump collected: {self.dump}" + (f" (incomplete: {why})\n" if why else "\n")
 
-    def assert_collected(self, kept: str, why: str | None = None) -> None:
+    def assert_collected(self, kept: str, why: str | None = None, *, left: Sequence[str] = ()) -> None:
         """Storage holds this much, the reason says so, and all else that was promised holds too."""
         assert self.reason == self.line(why, kept=kept)
         assert self.last is not None
         assert self.last.code in (0 if kept == "dump" or (kept == "log" and why is None) else 1, None)
         assert f"kdumpd: {self.reason}" in self.last.console
-        self.assert_true()
+        self.assert_true(left=left)
         assert self.dump.exists() == (kept in ("dump", "part"))
         assert self.dmesg.exists() == (kept != "nothing")
 
@@ -335,10 +343,10 @@ class FaultRun:
         left = {path for path in self.persist.rglob("*") if path.name.startswith(".kdumpd-")}
         assert left <= set(self.temporaries())
 
-    def assert_true(self) -> None:
-        """What is on disk is true."""
+    def assert_true(self, *, left: Sequence[str] = ()) -> None:
+        """What is on disk is true; of temporary names there may be those of these files."""
         self.assert_older_intact()
-        self.assert_nothing_temporary()
+        self.assert_nothing_temporary(left)
         self._assert_reasons_belong_together()
         if self.dmesg.exists():
             assert self.dmesg.read_bytes() == self.log
@@ -354,15 +362,17 @@ class FaultRun:
         for name, digest in self._older.items():
             assert hashlib.sha256((self.persist / name).read_bytes()).hexdigest() == digest, name
 
-    def assert_nothing_temporary(self) -> None:
-        """No name but an artefact's, a reason's or what was there before."""
+    def assert_nothing_temporary(self, left: Sequence[str] = ()) -> None:
+        """No name but an artefact's, a reason's or what was there before, or the temporary one of these."""
+        may_stay = re.compile(rf"(kcrashes/)?\.kdumpd-({'|'.join(left)})[^/]*\.tmp(/file)?")
         ours = re.compile(
             r"kcrashes(/(kdump|dmesg|crash)-[^/]*)?|reboot-reason|reboot-stack|boot-reason|.*\.moved-1/file"
         )
         for path in self.persist.rglob("*"):
             name = str(path.relative_to(self.persist))
             if path.is_symlink() or not path.is_dir():
-                assert name in self._older or ours.fullmatch(name), name
+                stays = bool(left) and may_stay.fullmatch(name) is not None
+                assert name in self._older or stays or ours.fullmatch(name), name
 
     def _assert_reasons_belong_together(self) -> None:
         if self.reason is None:

@@ -28,7 +28,7 @@ FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 # The lengths that are tried where the whole stack does not fit. EVE's controller gets the last 1600
 # characters.
-_SHORTER_BYTES: Final = (128 << 10, 32 << 10, 4 << 10, 0)
+_SHORTER_BYTES: Final = (128 << 10, 32 << 10, 4 << 10)
 
 
 @frozen(kw_only=True)
@@ -103,10 +103,12 @@ def commit_reasons(folder: Folder, reasons: Reasons) -> int | None:
 def _write_stack(folder: Folder, stack: bytes) -> int | None:
     for limit in (len(stack), *(size for size in _SHORTER_BYTES if size < len(stack))):
         try:
-            folder.write("reboot-stack", tail(stack, limit) if limit else b"", mode=0o644)
+            folder.write("reboot-stack", tail(stack, limit), mode=0o644)
             return limit if limit < len(stack) else None
         except OSError as error:
-            # An empty file needs no block but its name in the folder: where that does not fit, nothing does.
-            if error.errno not in FULL or limit == 0:
+            if error.errno not in FULL:
                 raise
-    return None
+    # Not even a name fits, or there is no inode for it: what is held for the line has one.
+    folder.release()
+    folder.write("reboot-stack", b"", mode=0o644)
+    return 0

@@ -74,8 +74,9 @@ class Conclusion:
             if verdict.state != "none":
                 self._folder.sync_file(self._file.fd)
             return verdict
-        except OSError as error:
-            why = f"{cut or 'the dump was written'}; finishing it failed: {trouble(error)}"
+        except (OSError, FormatError) as error:
+            told = trouble(error) if isinstance(error, OSError) else error
+            why = f"{cut or 'the dump was written'}; finishing it failed: {told}"
             return Verdict(state="none", why=why, report=report)
 
     def publish(self, verdict: Verdict) -> None:

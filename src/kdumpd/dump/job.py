@@ -154,10 +154,9 @@ class DumpJob:
 
     async def _conclude_in_time(self, file: NewFile, conclusion: Conclusion, cut: str | None) -> None:
         """Conclude although nobody waits for the dump any more, in what is left of the time for it."""
-        within_s = self._seal_s()
-        why = f"{cut or 'the dump was written'}; finishing it took longer than {within_s:.0f} s"
+        why = cut or "the dump was written, and finishing it took too long"
         try:
-            with trio.move_on_after(within_s, shield=True):
+            with trio.move_on_after(self._seal_s(), shield=True):
                 await self._conclude(file, conclusion, cut)
         finally:
             conclusion.give_up(Verdict(state="none", why=why))

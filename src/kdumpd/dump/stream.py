@@ -14,7 +14,9 @@ from kdumpd.host.machine import Machine
 from kdumpd.host.process import CHUNK_BYTES, Child, Finished, Tail, program_with_pipe
 from kdumpd.host.threads import Worker
 
-# Where the stream broke off: how long makedumpfile may take to say why.
+# How long makedumpfile may take to exit after its last byte, when the dump is whole whatever it does; and,
+# where its stream broke off, to say why.
+_EXIT_S: Final = 5.0
 _LAST_WORD_S: Final = 1.0
 
 
@@ -163,7 +165,7 @@ class Stream:
 
     async def _ended(self, child: Child, cut: str | None) -> str | None:
         """Why makedumpfile failed, in its own words where it has some; None when nothing failed."""
-        with trio.move_on_after(_LAST_WORD_S if cut else self._settings.stall_s):
+        with trio.move_on_after(_LAST_WORD_S if cut else _EXIT_S):
             code = await child.wait()
             await self._heard.wait()
             if code != 0:

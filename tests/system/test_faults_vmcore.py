@@ -162,11 +162,12 @@ def test_hangs_in_the_middle_with_slow_storage(crash: FaultRun, faulty_vmcore: F
     crash.assert_collected("part", "no progress for 2 s")
 
 
-@fault("the vmcore hangs from its first byte", "no answer at all; `budget.total_s` is 7")
+@fault("the vmcore hangs from its first byte", "no answer at all; `budget.total_s` is 7, `dump.stall_s` 2")
 def test_hangs_at_once(crash: FaultRun, faulty_vmcore: FaultyFile) -> None:
     crash.mount()
     faulty_vmcore.stuck = range(faulty_vmcore.size_bytes)
     crash.configure("budget", total_s=7)
+    crash.configure("dump", stall_s=2)
     ran = crash.run()
     faulty_vmcore.remove()
     assert f"kdumpd: {faulty_vmcore.path}: reading it hangs" in ran.console

@@ -134,7 +134,8 @@ def over_limit(
 
 
 def _with_companions(artefacts: list[Artefact], gone: list[Artefact]) -> list[Artefact]:
-    left = {a.stamp for a in artefacts if a.kind not in _COMPANIONS and a not in gone}
+    removed = set(gone)
+    left = {a.stamp for a in artefacts if a.kind not in _COMPANIONS and a not in removed}
     lost = {a.stamp for a in gone} - left
     return gone + [a for a in artefacts if a.kind in _COMPANIONS and a.stamp in lost]
 

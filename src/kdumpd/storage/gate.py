@@ -156,8 +156,10 @@ class Gate:
         """
         self._probing = mount
         self.missing = f"{self._settings.mountpoint} is mounted, and writing to it hangs"
-        found = await self._worker.run(self._probe, mount, undo=_let_go)
-        self._probing = None
+        try:
+            found = await self._worker.run(self._probe, mount, undo=_let_go)
+        finally:
+            self._probing = None
         if isinstance(found, Storage):
             self.storage = found
             ticks.tick()

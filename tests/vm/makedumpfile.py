@@ -7,7 +7,7 @@ from . import cache, debian
 from .command import run
 
 # Where it lies in kdumpd's container: a folder that the image has, and of which kdumpd needs nothing.
-MOUNTPOINT = "/run"
+MOUNTPOINT = "/usr/share/doc"
 PROGRAM = f"{MOUNTPOINT}/makedumpfile"
 # The image has no shell.
 START = f"""#!/usr/bin/python3 -I

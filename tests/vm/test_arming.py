@@ -127,7 +127,8 @@ def test_armed(collected: Crashed) -> None:
         assert status["capture_kernel"]["reserved_bytes"] == 128 * MIB
         assert status["storage"]["filesystem"] == "ext4"
         assert status["makedumpfile"]["compression"] == "zstd"
-    assert "kernel /boot/vmlinuz is loaded, further kexec is forbidden " in text(left)
+    loaded = "kernel /boot/vmlinuz is loaded, further kexec is forbidden; modules on: "
+    assert f"{loaded}the capture kernel has an initrd " in text(left)
 
 
 def test_armed_stays_armed(collected: Crashed) -> None:

@@ -64,7 +64,7 @@ def test_without_sys_admin_the_dump_is_kept_and_the_capability_named(
     run = crashed(Scenario(without=("CAP_SYS_ADMIN",), storage_delay_s=0))
     assert run.ending == "guest-reset", run.text
     assert run.time_of(COLLECTED) < run.time_of(
-        "/persist stays mounted: Operation not permitted (it takes CAP_SYS_ADMIN)"
+        "/persist cannot be made read-only: Operation not permitted (it takes CAP_SYS_ADMIN)"
     )
 
 
@@ -103,7 +103,7 @@ def test_the_image_holds_only_what_kdumpd_runs(root: Path) -> None:
     names = {str(path.relative_to(root)) for path in root.rglob("*")}
     programs = {name for name in names if re.fullmatch("usr/s?bin/[^/]*", name)}
     assert {Path(name).name for name in programs} == {
-        *("kdumpd", "ldconfig", "makedumpfile", "python3", "python3.14", "vmcore-dmesg")
+        *("age", "kdumpd", "ldconfig", "makedumpfile", "python3", "python3.14", "vmcore-dmesg")
     }
     unwanted = re.compile(r"\.(py|h|a|pyi|1\.gz)$|/(pip|tests?|_tests|__pycache__|man|locale)(/|$)")
     assert not [name for name in names if unwanted.search(name)]

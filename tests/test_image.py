@@ -1,7 +1,10 @@
 """How the image is made: its Dockerfile, what goes into it, what its container may do."""
 
+import json
+import os
 import re
 import runpy
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -114,3 +117,67 @@ def test_the_container_may_do_what_kdumpd_does_and_no_more() -> None:
     assert config["readonly"]
     assert config["noNewPrivileges"]
     assert (config["net"], config["pid"]) == ("new", "host")
+
+
+# In EVE's tree
+
+EVE = REPOSITORY / "etc/eve"
+
+
+def test_eves_package_has_the_same_container_and_no_fault() -> None:
+    package = yaml.safe_load((EVE / "pkg/kdump/build.yml").read_text())
+    ours = yaml.safe_load((REPOSITORY / "etc/linuxkit/build.yml").read_text())
+    assert package == {name: value for name, value in ours.items() if name != "network"}
+    dockerfile = (EVE / "pkg/kdump/Dockerfile").read_text()
+    # apt's lists go with the stage; a tag of EVE's is a commit
+    assert set(faults(dockerfile)) <= {"apt's lists stay in the layer"}
+    ours_final = instructions((REPOSITORY / "Dockerfile").read_text().rpartition("\nFROM ")[2])
+    final = instructions(dockerfile.rpartition("\nFROM ")[2])
+    for instruction in ("ENV", "ENTRYPOINT"):
+        assert [text for word, text in final if word == instruction] == [
+            text for word, text in ours_final if word == instruction
+        ]
+
+
+SBOM_OF_TWO = {
+    "packages": [
+        {
+            "name": "makedumpfile",
+            "versionInfo": "1:1.7.8-1",
+            "licenseConcluded": "GPL-2.0-only",
+            "externalRefs": [{"referenceLocator": "pkg:deb/debian/makedumpfile@1%3A1.7.8-1?arch=amd64"}],
+            "sourceInfo": "built from Debian source package makedumpfile 1:1.7.8-1",
+        },
+        {
+            "name": "outcome",
+            "versionInfo": "1.3.0",
+            "licenseConcluded": "MIT OR Apache-2.0",
+            "externalRefs": [{"referenceLocator": "pkg:pypi/outcome@1.3.0"}],
+        },
+    ]
+}
+
+
+@pytest.mark.system
+def test_the_parts_are_registered_as_eve_wants_them(tmp_path: Path) -> None:
+    (tmp_path / "sbom.json").write_text(json.dumps(SBOM_OF_TWO))
+    register = tmp_path / "register-sbom-pkg.sh"
+    register.write_text(f'#!/bin/sh\nfor word; do printf "[%s]" "$word"; done >> {tmp_path}/said\n')
+    register.chmod(0o755)
+    script = str(EVE / "pkg/kdump/parts.sh")
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    subprocess.run([script, "register", tmp_path / "sbom.json", "/out"], env=environment, check=True)
+    assert (tmp_path / "said").read_text() == (
+        "[-n][makedumpfile][-v][1:1.7.8-1][-l][GPL-2.0-only]"
+        "[-u][pkg:deb/debian/makedumpfile@1%3A1.7.8-1?arch=amd64][-o][/out]"
+        "[-n][outcome][-v][1.3.0][-l][MIT OR Apache-2.0][-u][pkg:pypi/outcome@1.3.0][-o][/out]"
+    )
+    listed = subprocess.run([script, "sources", tmp_path / "sbom.json"], capture_output=True, check=True)
+    assert listed.stdout == b"makedumpfile=1:1.7.8-1\n"
+
+
+def test_the_change_to_eves_rootfs_binds_a_file_that_it_makes() -> None:
+    added = [line[1:] for line in (EVE / "rootfs.yml.in.diff").read_text().splitlines() if line[:1] == "+"]
+    bound = [line.split("- ")[1].split(":")[0] for line in added if line.endswith(":ro")]
+    made = [line.split("path: ")[1] for line in added if "path: " in line]
+    assert bound == made == ["/etc/kdumpd.toml"]

@@ -73,3 +73,13 @@ async def test_the_worst_case_is_within_total_and_grace(
     await supervise(settings, machine=machine)
     assert machine.journal[-1].startswith("restart")
     assert trio.current_time() <= 300 + 15
+
+
+async def test_an_event_loop_that_was_starved_finds_its_share_of_the_final_phase(
+    autojump_clock: MockClock,
+) -> None:
+    of_run = clock(total_s=60)
+    await trio.sleep(52)  # the first wall was at 45
+    assert (of_run.seal_s(), of_run.settle_s()) == pytest.approx((23 / 4, 23 / 2))
+    await trio.sleep(3)
+    assert of_run.seal_s() == pytest.approx(23 / 4 - 3)

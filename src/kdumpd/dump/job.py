@@ -32,6 +32,9 @@ from kdumpd.host.threads import Worker
 _SALVAGE_S: Final = 20.0
 _SALVAGE_PART: Final = 1 / 3
 
+# How long the removal of a file may take, however late it is.
+_DROP_S: Final = 2.0
+
 _RUNNING: Final = Verdict(state="none", why="the machine went down while the dump was written")
 """What the reasons say while the dump is written: the truth, should the machine go down."""
 
@@ -229,7 +232,7 @@ class DumpJob:
         elif self._disk.busy:
             self._disk.afterwards(partial(self._drop, file))
         else:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + self._seal_s()):
+            with trio.move_on_after(self._seal_s() + _DROP_S, shield=True):
                 await self._disk.run(self._drop, file)
 
     def _drop(self, file: NewFile) -> None:

@@ -59,6 +59,7 @@ class Clock:
         self._final = trio.CancelScope(shield=True)
         self._cancelled = False
         self._extended = False
+        self._final_began: float | None = None
         self.was_cut = False
 
     # Collecting.
@@ -134,5 +135,13 @@ class Clock:
         return max(self._left_s(_SETTLED_BY), min((self.end - trio.current_time()) / 3, 2 * self._grace_s))
 
     def _left_s(self, part: float) -> float:
-        wall = self.budget.deadline
-        return max(0.0, wall + part * (min(self.end, wall + 2 * self._grace_s) - wall) - trio.current_time())
+        """What is left of a part of the final phase.
+
+        It begins at the first wall; or later, where the event loop was starved of CPU or memory until then and
+        would find its share gone.
+        """
+        now = trio.current_time()
+        if self._final_began is None and now >= self.budget.deadline:
+            self._final_began = now
+        began = self.budget.deadline if self._final_began is None else self._final_began
+        return max(0.0, began + part * (min(self.end, began + 2 * self._grace_s) - began) - now)

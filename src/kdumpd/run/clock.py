@@ -137,8 +137,8 @@ class Clock:
     def _left_s(self, part: float) -> float:
         """What is left of a part of the final phase.
 
-        It begins at the first wall; or later, where the event loop was starved of CPU or memory until then and
-        would find its share gone.
+        It begins at the first wall; or later, where the event loop was starved of CPU or memory until then,
+        and would find its share gone.
         """
         now = trio.current_time()
         if self._final_began is None and now >= self.budget.deadline:

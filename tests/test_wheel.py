@@ -51,6 +51,9 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_has_what_it_needs_and_no_more(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {"kdumpd/py.typed", "kdumpd/testing/machine.py", "kdumpd/pytest_plugin.py"} <= set(names)
+    looks = {path.name for path in (ROOT / "src/kdumpd/analysis/templates").iterdir()}
+    assert {f"kdumpd/analysis/templates/{name}" for name in looks} <= set(names)
+    assert {"page.html", "page.css", "page.js"} <= looks
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert all(name.startswith(("kdumpd/", "kdumpd-")) for name in names)
 

@@ -1,5 +1,8 @@
 """The report as a page: whole, self-contained, and nothing in it is ever run."""
 
+import base64
+import hashlib
+import html
 import re
 from html.parser import HTMLParser
 
@@ -97,3 +100,27 @@ def test_phases_are_bars_where_they_were() -> None:
     # log: 0.032 s to 0.302 s, dump: 1 s to 10.3 s
     assert "margin-left:0.311%;width:2.621%" in text
     assert "margin-left:9.709%;width:90.291%" in text
+
+
+def test_a_browser_is_told_to_run_nothing_but_the_pages_own_script() -> None:
+    text = page.render(sample.REPORT)
+    policy = html.unescape(re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)[0])
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    rules = dict(rule.split(maxsplit=1) for rule in policy.split("; "))
+    assert rules == {
+        "default-src": "'none'",
+        "script-src": f"'sha256-{digest}'",
+        "style-src": "'unsafe-inline'",
+        "img-src": "data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+
+
+def test_a_log_of_the_page_has_its_lines_and_nothing_between_them() -> None:
+    text = page.render(sample.REPORT)
+    lines = re.findall(r'<pre id="log-lines" tabindex="0">(.*)</pre>', text, re.DOTALL)[0]
+    assert re.sub(r"<[^>]*>", "", lines).count("\n") == len(sample.REPORT.log)
+    assert '<span class="severe">[   10.173795] BUG' in lines
+    assert '<span class="doubtful">' not in lines

@@ -5,6 +5,6 @@ imports ``crashes`` and below.
 
 - elf, symbols: the debug symbols that belong to a dump
 - core, gather, stacks, memory, machine: what drgn reads out of it, as the records of findings
-- text, page: findings as text and as one HTML file
+- text, page: findings as text and as one HTML file, whose looks are in templates/
 - crash8: the same questions put to crash(8)
 """

@@ -35,22 +35,11 @@ def record(folder: Path, stamp: str, time_s: int, log: bytes) -> CrashRecord:
     found = find_panic(log)
     assert found is not None
     path = folder / f"kdump-{stamp}.dump"
-    return CrashRecord(
+    made = CrashRecord(
         stamp=stamp,
         crash_time_s=time_s,
         release="6.12.49-linuxkit",
         build_id=BUILD_ID,
-        cause=found.cause.value,
-        title=found.title,
-        symbol=found.symbol,
-        command=found.command,
-        taint=found.taint,
-        modules=found.modules,
-        frames=found.frames,
-        fingerprint=found.fingerprint,
-        group=found.group,
-        group_title=found.group_title,
-        panic_text=found.text,
         reason=f"kernel panic, kdump collected: /persist/kcrashes/{path.name}",
         log=Log(name=f"dmesg-{stamp}.log", size_bytes=len(log), tool="makedumpfile"),
         dump_name=path.name if path.exists() else None,
@@ -62,6 +51,7 @@ def record(folder: Path, stamp: str, time_s: int, log: bytes) -> CrashRecord:
         ),
         tools={"kdumpd": "0.1.0", "makedumpfile": "1.7.2"},
     )
+    return made.with_panic(found)
 
 
 def verdict(path: Path) -> Verdict:

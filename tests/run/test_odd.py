@@ -22,7 +22,6 @@ import kdumpd
 from kdumpd.errors import StorageError
 from kdumpd.run.supervisor import supervise
 from kdumpd.testing import SimulatedFolder, SimulatedMachine, make_vmcoreinfo
-from kdumpd.testing.disk import SimulatedDisk
 
 OLD = [f"2025010{day}T000000Z" for day in range(1, 7)]
 
@@ -147,6 +146,16 @@ async def test_a_service_that_fails_ends_no_run(tmp_path: Path, autojump_clock: 
     assert "run: RuntimeError: no console code for /dev/console" in outcome.record.warnings
 
 
+async def test_a_service_that_failed_is_no_reason_for_a_dump_that_was_cut(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    machine = Raising(tmp_path)
+    machine.mount()
+    machine.makedumpfile.seconds = 1000
+    await collect(machine, budget={"total_s": 100})
+    assert reason(machine) == f"{COMPLETE} (incomplete: total budget of 100 s ran out)\n"
+
+
 class Breaking(SimulatedMachine):
     """A machine on which a budget and an error come at once."""
 
@@ -188,9 +197,6 @@ async def test_the_last_lines_get_out_before_a_restart_at_once(
     machine = simulated_machine
     machine.mount()
     lines: list[str] = []
-
-    class Restarting(SimulatedDisk):
-        pass
 
     restart = machine.restart
 

@@ -77,7 +77,6 @@ class CrashFolder:
         self._worker = Worker(machine.on_disk)
         self._arrival: Arrival | None = None
         self._sequences: dict[str, int] = {}
-        self._put: set[str] = set()
         self._patience_until = float("-inf")
         self._stack_written = False
 
@@ -99,10 +98,6 @@ class CrashFolder:
         if self.folder is None:
             raise StorageError("there is no crash folder")
         await self._call(self._write, self.folder, name, data)
-
-    def has_put(self, name: str) -> bool:
-        """True when a file was put down, be it by a call that nobody waited for any more."""
-        return name in self._put
 
     async def commit(self, reasons: Reasons) -> str | None:
         """Write the reason files as of now, with the room that is held for them; the stack only once.
@@ -225,7 +220,6 @@ class CrashFolder:
 
     def _write(self, folder: Folder, name: str, data: bytes) -> None:
         self._with_room(folder, partial(folder.write, name, data, mode=0o600))
-        self._put.add(name)
 
     def _commit(self, reasons: Reasons) -> str | None:
         if self._stack_written:

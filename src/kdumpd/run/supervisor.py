@@ -146,8 +146,8 @@ class Supervisor:
         async def serve() -> None:
             with scope:
                 async with trio.open_nursery() as services:
-                    services.start_soon(self._guard, self._console.run)
-                    services.start_soon(self._guard, self._pet_watchdog)
+                    services.start_soon(self._guard_service, self._console.run)
+                    services.start_soon(self._guard_service, self._pet_watchdog)
 
         async with background() as nursery:
             nursery.start_soon(serve)  # noqa: ASYNC113 nothing waits for it: lines queue until it runs
@@ -182,15 +182,21 @@ class Supervisor:
             self._state.budgets_spent.append("total")
 
     async def _guard(self, task: Callable[[], Awaitable[None]]) -> None:
-        """Run one of the tasks; what it did not foresee must not cost the others' evidence."""
+        """Run one of the three; what it did not foresee is why its evidence is missing; the others go on."""
+        self._trouble = await self._guard_service(task) or self._trouble
+
+    async def _guard_service(self, task: Callable[[], Awaitable[None]]) -> str | None:
+        """Run a task to its end; an error ends it alone, with a warning, which is returned."""
         try:
             await task()
         except Exception as error:
             name = getattr(task, "__name__", "task").strip("_")
             cause = innermost(error)
             expected = isinstance(cause, KdumpError)
-            self._trouble = str(cause) if expected else f"{name}: {type(cause).__name__}: {cause}"
-            self._collector.warn(self._trouble)
+            trouble = str(cause) if expected else f"{name}: {type(cause).__name__}: {cause}"
+            self._collector.warn(trouble)
+            return trouble
+        return None
 
     def _cancel_reason(self) -> str:
         if self._trouble is not None:

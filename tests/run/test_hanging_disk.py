@@ -16,6 +16,7 @@ pytestmark = pytest.mark.slow
 
 SHORT_LOG = b"[    7.000000] Kernel panic - not syncing: test\n"
 STALL_S = 60
+GRACE_S = 15
 
 
 def run(folder: Path, *, freeze_at: int, back_after_s: float, cancel_at_s: float = 10**6) -> SimulatedMachine:
@@ -40,6 +41,8 @@ def run(folder: Path, *, freeze_at: int, back_after_s: float, cancel_at_s: float
             nursery.start_soon(thaw)
             with trio.move_on_after(cancel_at_s):
                 outcomes.append(await supervise(configured(), machine=machine))
+            if not outcomes:
+                assert_in_time(machine, cancel_at_s)
             nursery.cancel_scope.cancel()
         machine.disk.thaw()
         await wait_all_tasks_blocked()
@@ -48,6 +51,16 @@ def run(folder: Path, *, freeze_at: int, back_after_s: float, cancel_at_s: float
     assert_agreement(machine, outcomes)
     assert bool(hung) == (freeze_at < machine.disk.touches)
     return machine
+
+
+def assert_in_time(machine: SimulatedMachine, cancel_at_s: float) -> None:
+    """After a signal the verdict comes within the grace, and the restart within as long again."""
+    said = [line.at_s for line in machine.console.written if line.text.startswith("kdumpd: kernel panic, ")]
+    assert len(said) == 1
+    assert said[0] <= cancel_at_s + GRACE_S + 0.1
+    assert machine.deadline is not None
+    assert trio.current_time() <= cancel_at_s + 2 * GRACE_S or machine.deadline.acted
+    assert machine.deadline.at_s <= cancel_at_s + 2 * GRACE_S
 
 
 def assert_agreement(machine: SimulatedMachine, outcomes: list[Outcome]) -> None:
@@ -89,4 +102,6 @@ def test_whatever_it_costs_what_was_told_is_true(tmp_path: Path, back_after_s: f
 @pytest.mark.parametrize("cancel_at_s", [0.5, 3, 20])
 def test_a_signal_on_a_disk_that_hangs(tmp_path: Path, cancel_at_s: float) -> None:
     for at in range(touches(tmp_path / "whole")):
-        run(tmp_path / str(at), freeze_at=at, back_after_s=40, cancel_at_s=cancel_at_s)
+        for back_after_s in (40, 10**6):
+            folder = tmp_path / f"{at}-{back_after_s}"
+            run(folder, freeze_at=at, back_after_s=back_after_s, cancel_at_s=cancel_at_s)

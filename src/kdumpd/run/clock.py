@@ -18,7 +18,7 @@ has the table of steps.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
 import trio
@@ -29,6 +29,9 @@ from kdumpd.host.machine import Deadline
 # The parts of the final phase by which a dump is sealed, and by which everything on disk is final.
 _SEALED_BY: Final = 1 / 4
 _SETTLED_BY: Final = 1 / 2
+# The shares of what is left when lines are let out, and when file systems are left clean.
+_DRAINED_BY: Final = 1 / 4
+_LEFT_BY: Final = 3 / 4
 
 
 class Clock:
@@ -60,6 +63,7 @@ class Clock:
         self._cancelled = False
         self._extended = False
         self._final_began: float | None = None
+        self._final_steps: dict[trio.CancelScope, float] = {}
         self.was_cut = False
 
     # Collecting.
@@ -95,6 +99,8 @@ class Clock:
             self.budget.deadline = now
         if not self._extended:
             self._move_end(min(self.end, now + 2 * self._grace_s))
+        for scope, share in self._final_steps.items():
+            scope.deadline = min(scope.deadline, now + share * (self.end - now))
 
     def extend(self, seconds: float | None) -> None:
         """Put the second wall so many seconds from now; None is for ever, or until a signal comes."""
@@ -117,6 +123,31 @@ class Clock:
         """
         return self._final
 
+    @contextmanager
+    def final_step(self, allowance_s: float, *, share: float) -> Iterator[trio.CancelScope]:
+        """A step of the final phase. A signal that comes meanwhile leaves it a share of what is left then."""
+        self.allow(allowance_s)
+        with trio.move_on_after(max(0.0, allowance_s)) as scope:
+            self._final_steps[scope] = share
+            try:
+                yield scope
+            finally:
+                del self._final_steps[scope]
+
+    def settling(self) -> AbstractContextManager[trio.CancelScope]:
+        """The step that makes everything on disk final: what is left of the budget, at least its share."""
+        left_s = self.budget.deadline - trio.current_time()
+        return self.final_step(max(self.settle_s(), left_s), share=_SETTLED_BY)
+
+    def draining(self, most_s: float) -> AbstractContextManager[trio.CancelScope]:
+        """The step that lets queued lines out, of so many seconds at most."""
+        return self.final_step(most_s, share=_DRAINED_BY)
+
+    def leaving(self, most_s: float) -> AbstractContextManager[trio.CancelScope]:
+        """The step that leaves the file systems clean; a quarter of what is left is the restart's."""
+        left_s = self.end - trio.current_time()
+        return self.final_step(min(most_s, _LEFT_BY * left_s), share=_LEFT_BY)
+
     def notice_cancel(self) -> None:
         """Call ``cut`` where the caller was cancelled from outside.
 
@@ -131,8 +162,8 @@ class Clock:
         return self._left_s(_SEALED_BY)
 
     def settle_s(self) -> float:
-        """How long what is on disk may still be made final: to its wall, at least a third of what is left."""
-        return max(self._left_s(_SETTLED_BY), min((self.end - trio.current_time()) / 3, 2 * self._grace_s))
+        """How long what is on disk may still be made final: to its wall, at least a quarter of what is left."""
+        return max(self._left_s(_SETTLED_BY), min((self.end - trio.current_time()) / 4, 2 * self._grace_s))
 
     def _left_s(self, part: float) -> float:
         """What is left of a part of the final phase.

@@ -1,6 +1,7 @@
 """The end of a run: what it came to, and the last step, which normally restarts the machine."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 
 import trio
 from attrs import field, frozen
@@ -40,7 +41,7 @@ class FinishContext:
         say: puts a line on the console.
         extend: sets the deadline at which the machine restarts by itself, and the last step ends, to so many
             seconds from now; None is never.
-        left_s: how long it is to that deadline.
+        leaving: the scope of the step that leaves the file systems clean, of so many seconds at most.
         drain: waits, for a moment, until what was said is out.
         restarting: called before a restart: the hardware watchdog goes on, should the restart fail.
     """
@@ -50,7 +51,9 @@ class FinishContext:
     machine: Machine
     say: Callable[[str], None]
     extend: Callable[[float | None], None]
-    left_s: Callable[[], float] = field(default=lambda: float("inf"))
+    leaving: Callable[[float], AbstractContextManager[trio.CancelScope]] = field(
+        default=lambda most_s: trio.move_on_after(most_s, shield=True)  # noqa: ASYNC122 entered at once
+    )
     drain: Callable[[], Awaitable[None]] = field(default=_nothing)
     restarting: Callable[[], None] = field(default=lambda: None)
 
@@ -102,14 +105,12 @@ def describe_restart(config: Config, timeout_s: int | None) -> str:
 async def _leave_clean(context: FinishContext) -> None:
     """Leave the file systems clean, also when cancelled; the restart does not wait for a disk that hangs."""
     mountpoint = context.config.storage.mountpoint
-    stall_s = context.config.dump.stall_s
-    # A quarter of the time that is left is the restart's, whatever the disk does.
-    within_s = min(stall_s, 3 / 4 * context.left_s())
-    with trio.move_on_after(within_s, shield=True) as bound:
+    began = trio.current_time()
+    with context.leaving(context.config.dump.stall_s) as bound:
         trouble = await context.machine.on_disk(context.machine.make_clean, mountpoint)
         if trouble:
             context.say(f"{mountpoint} cannot be made read-only: {trouble}")
             context.say("the next boot will find it as after a power cut: what was collected is there")
         await context.machine.on_disk(context.machine.sync)
     if bound.cancelled_caught:
-        context.say(f"sync hangs: going on without it after {within_s:.0f} s")
+        context.say(f"sync hangs: going on without it after {trio.current_time() - began:.0f} s")

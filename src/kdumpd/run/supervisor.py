@@ -126,17 +126,13 @@ class Supervisor:
     async def _end(self, finish: Finish) -> None:
         """The final phase."""
         try:
-            with trio.move_on_after(self._settle_s()):
+            with self._clock.settling():
                 await self._settle()
         finally:
             self._conclude()
         await self._drain(self._clock.budget.deadline - trio.current_time())
         await finish(self._finish_context())
         await self._drain(_LAST_LINES_S)
-
-    def _settle_s(self) -> float:
-        """How long settling may take: up to its wall, or as long as the total budget has left."""
-        return max(self._clock.settle_s(), self._clock.budget.deadline - trio.current_time())
 
     @asynccontextmanager
     async def _services(self) -> AsyncIterator[None]:
@@ -266,7 +262,7 @@ class Supervisor:
             machine=self._machine,
             say=self._console.say,
             extend=self._clock.extend,
-            left_s=lambda: max(0.0, self._clock.end - trio.current_time()),
+            leaving=self._clock.leaving,
             drain=lambda: self._drain(_LAST_LINES_S),
             restarting=self._note_restart,
         )
@@ -276,7 +272,5 @@ class Supervisor:
 
     async def _drain(self, within_s: float) -> None:
         """Let queued lines out; a target that blocks is not waited for."""
-        within_s = max(within_s, 0.0)
-        self._clock.allow(within_s)
-        with trio.move_on_after(within_s):
+        with self._clock.draining(within_s):
             await self._console.drain()

@@ -162,7 +162,7 @@ class Clock:
         return self._left_s(_SEALED_BY)
 
     def settle_s(self) -> float:
-        """How long what is on disk may still be made final: to its wall, at least a quarter of what is left."""
+        """How long settling may still take: to its wall, at least a quarter of what is left."""
         return max(self._left_s(_SETTLED_BY), min((self.end - trio.current_time()) / 4, 2 * self._grace_s))
 
     def _left_s(self, part: float) -> float:
